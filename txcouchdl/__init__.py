@@ -1,0 +1,3 @@
+"""txcouchdl: a resumable download gateway for CouchDB attachments."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""All that is known about CouchDB: names, documents, and how its bytes are read."""

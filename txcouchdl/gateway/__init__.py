@@ -1,0 +1,1 @@
+"""Our answers: who may read, what is sent, and how it is delivered."""

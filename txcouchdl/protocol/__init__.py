@@ -1,0 +1,1 @@
+"""RFC 9110 in pure Python: ranges, conditions, multipart/byteranges, Content-Disposition."""
