@@ -1,0 +1,279 @@
+"""The Hypothesis strategies of all tests. What each one promises is tested in protocol/test_strategies.py.
+
+Where a strategy draws text from a grammar it gives the text together with what the text means, so that a
+parser can be asked for the meaning. "Near-miss" strategies give text that is malformed by exactly one flaw.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy, composite
+
+from txcouchdl.protocol.conditions import EntityTag
+from txcouchdl.protocol.ranges import MAX_LENGTH, MAX_SPECS, ByteRange, IntRange, RangeSpec, SuffixRange
+
+# --- ranges -------------------------------------------------------------------------------------------------
+
+#: A representation whose bytes are all different: its slices tell where they were cut. 0 to 256 bytes.
+representations: Final = st.integers(0, 256).map(lambda length: bytes(range(length)))
+
+#: Any complete-length, small ones more often than large ones.
+complete_lengths: Final = st.integers(0, 256) | st.integers(0, MAX_LENGTH)
+
+# Positions around the lengths above, past them, and past MAX_LENGTH.
+_positions: Final = st.integers(0, 300) | st.integers(0, MAX_LENGTH)
+_unbounded_positions: Final = _positions | st.integers(MAX_LENGTH - 1, 10**40)
+
+
+@composite
+def _int_ranges(draw: DrawFn, positions: SearchStrategy[int]) -> IntRange:
+    first = draw(positions)
+    return IntRange(
+        first, draw(st.none() | st.integers(first, first + 300) | positions.map(lambda n: first + n))
+    )
+
+
+def _range_specs(positions: SearchStrategy[int]) -> SearchStrategy[RangeSpec]:
+    return _int_ranges(positions) | positions.map(SuffixRange)
+
+
+#: One range-spec, with numbers up to about twice MAX_LENGTH.
+range_specs: Final = _range_specs(_positions)
+
+#: Several range-specs that lie close together, so that they often overlap and touch.
+range_spec_sets: Final = st.lists(
+    _range_specs(st.integers(0, 40)) | _range_specs(st.integers(0, 300)) | range_specs,
+    min_size=1,
+    max_size=20,
+)
+
+
+@composite
+def byte_ranges(draw: DrawFn, complete_length: int) -> ByteRange:
+    """A byte range inside a representation of that many bytes, at least 1."""
+    first = draw(st.integers(0, complete_length - 1))
+    return ByteRange(first, draw(st.integers(first, complete_length - 1)))
+
+
+#: Optional white space (RFC 9110 section 5.6.3).
+ows: Final = st.text(" \t", max_size=3)
+
+
+def _digits(number: int) -> SearchStrategy[str]:
+    return st.integers(0, 30).map(lambda zeros: "0" * zeros + str(number))
+
+
+@composite
+def _spec_texts(draw: DrawFn, spec: RangeSpec) -> str:
+    if isinstance(spec, SuffixRange):
+        return f"-{draw(_digits(spec.length))}"
+    last = "" if spec.last is None else draw(_digits(spec.last))
+    return f"{draw(_digits(spec.first))}-{last}"
+
+
+@composite
+def _lists_of(draw: DrawFn, elements: Sequence[str]) -> str:
+    """The elements as a list field: in order, between commas, with white space and empty elements."""
+    empty = st.lists(ows, max_size=2)
+    members = [*draw(empty)]
+    for element in elements:
+        members += [f"{draw(ows)}{element}{draw(ows)}", *draw(empty)]
+    return ",".join(members)
+
+
+range_units: Final = st.sampled_from(["bytes", "Bytes", "BYTES", "bYtEs"])
+
+
+@composite
+def range_fields(draw: DrawFn) -> tuple[str, list[RangeSpec]]:
+    """A well-formed Range field and the range-specs in it, whose numbers know no bound."""
+    specs = draw(st.lists(_range_specs(_unbounded_positions), min_size=1, max_size=8))
+    texts = [draw(_spec_texts(spec)) for spec in specs]
+    return f"{draw(range_units)}={draw(_lists_of(texts))}", specs
+
+
+@composite
+def ascending_range_fields(draw: DrawFn) -> str:
+    """A well-formed Range field whose ranges do not overlap and stand in order, the last perhaps open."""
+    ends = sorted(draw(st.lists(_unbounded_positions, unique=True, min_size=1, max_size=9)))
+    members = [f"{first}-{last}" for first, last in zip(ends[::2], ends[1::2], strict=False)]
+    if len(ends) % 2:
+        members.append(draw(st.sampled_from([f"{ends[-1]}-", f"-{ends[-1] + 1}"])))
+    return f"{draw(range_units)}={','.join(draw(ows) + member + draw(ows) for member in members)}"
+
+
+#: A member of a range-set, valid and short.
+_good_member: Final = st.sampled_from(["0-0", "0-1", "5-", "-5", "007-8"])
+
+_backward_ranges: Final = _unbounded_positions.flatmap(
+    lambda last: st.integers(last + 1, last + 10**20).map(lambda first: f"{first}-{last}")
+)
+
+_other_members: Final = [
+    *("5", "-", "--5", "-5-", "0--3", "0--0", "0-1-2", "+1-2", "1-+2", "-+1", "- 5", "0 - 1", "0- 1", "0 -1"),
+    *(
+        "0\t-1",
+        "0-1;q=1",
+        "0x1-0x2",
+        "1.5-2",
+        "1e1-20",
+        "1_0-20",
+        "a-b",
+        "abc",
+        "*",
+        "0-*",
+        "0-1/2",
+        "bytes=0-1",
+    ),
+    *(
+        "\u0661-\u0662",
+        "\uff11-\uff12",
+        "\u00b2-",
+        "-\u0967",
+        "0\u20131",
+        "0-1\x00",
+        "0-1\n",
+        "0-1\r",
+        "0-1\xa0",
+    ),
+]
+
+#: A member that is neither an int-range nor a suffix-range, or is one with last-pos before first-pos.
+malformed_range_members: Final = st.sampled_from(_other_members) | _backward_ranges
+
+_malformed_prefixes: Final = st.sampled_from(
+    [
+        "",
+        "=",
+        "bytes",
+        "bytes:",
+        "bytes =",
+        "byte=",
+        "bytess=",
+        "items=",
+        "none=",
+        "\u212abytes=",
+        "byte\u017f=",
+    ]
+)
+
+
+@composite
+def _sets_with_a_bad_member(draw: DrawFn) -> str:
+    members = draw(st.lists(_good_member, max_size=4))
+    members.insert(draw(st.integers(0, len(members))), draw(malformed_range_members))
+    return f"bytes={draw(_lists_of(members))}"
+
+
+@composite
+def _sets_too_many(draw: DrawFn) -> str:
+    members = draw(st.lists(_good_member, min_size=MAX_SPECS + 1, max_size=MAX_SPECS + 20))
+    return f"bytes={','.join(members)}"
+
+
+#: A Range field that is near-miss: no range-unit or another one, an empty set, too many members, a bad one.
+malformed_range_fields: Final = st.one_of(
+    st.tuples(_malformed_prefixes, _good_member).map("".join),
+    _lists_of([]).map(lambda empty: f"bytes={empty}"),
+    _sets_too_many(),
+    _sets_with_a_bad_member(),
+)
+
+#: Any text at all, often of the characters that Range fields are made of.
+range_garbage: Final = st.text() | st.text("bytesBYTES=0123456789-, \t").map(lambda text: f"bytes={text}")
+
+# --- entity-tags --------------------------------------------------------------------------------------------
+
+_ETAGC: Final = "".join(map(chr, [0x21, *range(0x23, 0x7F), *range(0x80, 0x100)]))
+
+#: What may stand between the quotes of an entity-tag; often short, often with the characters that mislead.
+opaque_tags: Final = st.one_of(
+    st.text(_ETAGC, max_size=12),
+    st.text("W/,\\*a", max_size=6),
+    st.sampled_from(["1B2M2Y8AsgTpgAmY7PhCfg==", "W/2Gt+80dPnNCZLEVv5rUg==", "a,b", "*"]),
+)
+
+entity_tags: Final = st.builds(EntityTag, opaque_tags, weak=st.booleans())
+
+#: A list element without quotes: etagc without commas.
+unquoted_tags: Final = st.text(_ETAGC.replace(",", ""), min_size=1, max_size=12)
+
+#: A list element that is neither an entity-tag nor an unquoted one, but in which every quote is closed.
+malformed_tags: Final = st.sampled_from(
+    [
+        *('w/"a"', 'W /"a"', 'W/ "a"', '"a"b', 'a"b"', '"a""b"', '"a" "b"', '"a b"', '"a, b"', '""""'),
+        *('"\x00"', '"\x7f"', '"\n"', '"\u20ac"', '"a\\"b\\"c"', "a b", "a\tb", "a\n", "a\x00", "\u20ac"),
+    ]
+)
+
+#: A list element whose quote is never closed.
+unclosed_tags: Final = st.sampled_from(['"', 'W/"', '"a', 'a"', '"a"b"', '"""'])
+
+
+@composite
+def entity_tag_lists(draw: DrawFn) -> tuple[str, list[EntityTag]]:
+    """A list field of entity-tags among malformed elements, and the entity-tags in it."""
+    elements = draw(st.lists(entity_tags | malformed_tags, max_size=6))
+    tags = [element for element in elements if isinstance(element, EntityTag)]
+    return draw(_lists_of([str(element) for element in elements])), tags
+
+
+#: Any text at all, often of the characters that lists of entity-tags are made of.
+tag_garbage: Final = st.text() | st.text('W/w*ab", \t\\')
+
+# --- multipart ----------------------------------------------------------------------------------------------
+
+_BOUNDARY: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'+_-."
+
+#: Boundaries that can stand in a Content-Type without quotes.
+boundaries: Final = st.text(_BOUNDARY, min_size=1, max_size=70)
+
+_SUBTYPE: Final = "abcdefghijklmnopqrstuvwxyz0123456789+.-"
+
+#: Content types that are well-formed and not of a kind that a mail parser would look inside of.
+media_types: Final = st.tuples(
+    st.sampled_from(["text/", "image/", "video/", "application/x-"]),
+    st.text(_SUBTYPE, min_size=1, max_size=12),
+    st.sampled_from(["", "; charset=utf-8", ';q="a, b; c"']),
+).map("".join)
+
+_FIELD_CHARACTERS: Final = "".join(map(chr, [0x09, *range(0x20, 0x7F), *range(0x80, 0x100)]))
+
+#: Whatever a field can carry as a content type, well-formed or not.
+content_types: Final = media_types | st.text(_FIELD_CHARACTERS, min_size=1, max_size=40)
+
+
+@composite
+def hostile_content_types(draw: DrawFn) -> str:
+    """A content type that no field can carry: one character in it would end the field or is no octet."""
+    before, after = draw(st.tuples(content_types, content_types))
+    return (
+        before
+        + draw(st.sampled_from("\r\n\x00\x0b\x1b\x7f\u20ac\u2028\ud800"))
+        + draw(st.sampled_from([after, ""]))
+    )
+
+
+# --- file names ---------------------------------------------------------------------------------------------
+
+_MISCHIEF: Final = "/\\\r\n\t\x00\x7f\x85\"%';=?*:. \u2028\u2029\u202e\u2066\u200b\u200d\ufeff\ud800\udfffA41"
+
+#: Names as people have them.
+friendly_names: Final = st.tuples(
+    st.text("abcXYZ019 _-()[]äöé日本語", min_size=1, max_size=20).filter(str.strip),
+    st.sampled_from(["", ".txt", ".tar.gz", ".MP4"]),
+).map("".join)
+
+#: Names of any text, lone surrogates and lengths past every limit included.
+hostile_names: Final = st.one_of(
+    st.text(st.characters(), max_size=40),
+    st.text(_MISCHIEF, max_size=40),
+    st.tuples(friendly_names, st.text(_MISCHIEF, max_size=4), friendly_names).map("".join),
+    st.tuples(st.sampled_from("aé日😀 ."), st.integers(200, 400), friendly_names).map(
+        lambda t: t[0] * t[1] + t[2]
+    ),
+    st.sampled_from(
+        ["", ".", "..", " ", ". ", "../..", "a/", "/", "\\", "%2e%2e", "=?utf-8?q?=2e=2e?=", "\u2025"]
+    ),
+)

@@ -1,0 +1,348 @@
+"""
+CouchDB over treq: documents, and the heads of attachment bodies.
+
+What goes upstream is ours alone: our method, our credentials, our ``Accept``, our ``Accept-Encoding``. Nothing of
+a client's request does but the names it addressed. Answers are bounded in size and in time, redirects are not
+followed, cookies not kept.
+
+treq asks for gzip in every request and undoes it behind our back (FINDINGS, section 0, point 7), which would lose
+us the length, the digest and the range. Under it therefore sits an agent that asks for exactly the coding we want
+and keeps the answer's coding out of treq's sight.
+"""
+
+from http.cookiejar import DefaultCookiePolicy
+from typing import Protocol as Interface
+from typing import TypeVar, cast
+from urllib.parse import quote
+
+from attrs import frozen
+from treq.client import HTTPClient
+from treq.cookies import IndexableCookieJar
+from twisted.internet import defer
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
+from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.interfaces import IProtocol, IPushProducer, IReactorTime
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from twisted.web._newclient import RequestNotSent
+from twisted.web.client import (
+    Agent,
+    HTTPConnectionPool,
+    RequestGenerationFailed,
+    RequestTransmissionFailed,
+    ResponseDone,
+    ResponseFailed,
+)
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IResponse
+from zope.interface import implementer
+
+from txcouchdl.couch.documents import Document, parse_document
+from txcouchdl.couch.errors import (
+    BadUpstream,
+    RevisionGone,
+    UpstreamRefusedUs,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from txcouchdl.couch.names import AttachmentAddress, attachment_path, document_path
+from txcouchdl.couch.nodes import Node
+from txcouchdl.protocol.ranges import ByteRange
+
+_T = TypeVar("_T")
+
+#: The largest document we read, stubs included; CouchDB's own limit is 8 MB without them.
+MAX_DOCUMENT = 16 * 2**20
+#: How much of an error's body we read to learn what it is about.
+_MAX_ERROR = 16 * 2**10
+#: Seconds for a connection to a node to come up.
+CONNECT_TIMEOUT = 10.0
+#: Seconds for a document to arrive whole, and for the head of an attachment.
+ANSWER_TIMEOUT = 30.0
+#: Idle connections kept to a node.
+_IDLE_CONNECTIONS = 32
+
+# treq must not see the coding, or it would undo it; we must.
+_STORED_CODING = b"X-Txcouchdl-Stored-Coding"
+# What CouchDB says to a user who is not a member of the database (FINDINGS, section 7).
+_NOT_A_MEMBER = b"You are not allowed to access this db."
+
+
+class Agents(Interface):
+    """The two kinds of connections that a client needs: see :class:`NetworkAgents`."""
+
+    persistent: IAgent
+    closing: IAgent
+
+
+class NetworkAgents:
+    """
+    Agents over the network.
+
+    :ivar persistent: keeps connections for reuse.
+    :ivar closing: closes each connection after its answer. For whole attachments: when CouchDB finds at the end of
+        one that its bytes are corrupt, it sends a second answer behind the complete first, and a kept connection
+        would give that to the next request (FINDINGS, section 0, point 3).
+    """
+
+    def __init__(self, reactor: object) -> None:
+        pool = HTTPConnectionPool(reactor, persistent=True)
+        pool.maxPersistentPerHost = _IDLE_CONNECTIONS
+        # Two log lines for each connection would drown the others. Twisted has no public way to say so.
+        pool._factory.noisy = False
+        self._pool = pool
+        self.persistent: IAgent = Agent(reactor, connectTimeout=CONNECT_TIMEOUT, pool=pool)
+        one_shot = HTTPConnectionPool(reactor, persistent=False)
+        self.closing: IAgent = Agent(reactor, connectTimeout=CONNECT_TIMEOUT, pool=one_shot)
+
+    def close(self) -> "Deferred[None]":
+        """Close the idle connections."""
+        return cast("Deferred[None]", self._pool.closeCachedConnections())
+
+
+@implementer(IAgent)
+class _CodingAgent:
+    """Asks for one content coding, whatever treq adds, and hides from treq the coding that comes back."""
+
+    def __init__(self, agent: IAgent, accept_encoding: bytes) -> None:
+        self._agent = agent
+        self._accept_encoding = accept_encoding
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,  # noqa: N803 (IAgent's)
+    ) -> "Deferred[IResponse]":
+        headers = Headers() if headers is None else headers.copy()
+        headers.setRawHeaders(b"Accept-Encoding", [self._accept_encoding])
+        answer = self._agent.request(method, uri, headers, bodyProducer)
+        return answer.addCallback(_hide_coding)
+
+
+def _hide_coding(response: IResponse) -> IResponse:
+    codings = response.headers.getRawHeaders(b"Content-Encoding", [])
+    response.headers.removeHeader(b"Content-Encoding")
+    response.headers.setRawHeaders(_STORED_CODING, [b", ".join(codings)] if codings else [])
+    return response
+
+
+@frozen
+class BodyHead:
+    """
+    The head of an attachment's body as a node answered it: claims, to be checked by the reader.
+
+    :ivar status: 200 or 206; every other status has become an exception.
+    :ivar length: bytes of the body that follows, or ``None`` if the node did not say.
+    :ivar etag: verbatim, or ``None``. So are content_range and coding.
+    """
+
+    status: int
+    length: int | None
+    etag: str | None
+    content_range: str | None
+    coding: str | None
+    _response: IResponse
+
+    def deliver(self, protocol: IProtocol) -> None:
+        """Let the body flow into the protocol. To be called once, or :meth:`abandon`."""
+        self._response.deliverBody(protocol)
+
+    def abandon(self) -> None:
+        """Drop the body and its connection."""
+        self._response.deliverBody(_Dropper())
+
+
+class CouchClient:
+    """
+    One node's documents and attachments.
+
+    Every method raises an :class:`~txcouchdl.couch.errors.UpstreamFailure` where the node fails, and nothing
+    else; cancelling what it returns drops the connection.
+    """
+
+    def __init__(self, node: Node, agents: Agents, clock: IReactorTime) -> None:
+        self._node = node
+        self._clock = clock
+        self._identity = _client(agents.persistent, b"identity")
+        self._identity_closing = _client(agents.closing, b"identity")
+        self._gzip_closing = _client(agents.closing, b"gzip")
+
+    def __str__(self) -> str:
+        return str(self._node)
+
+    async def document(self, database: str, document_id: str, rev: str | None = None) -> Document | None:
+        """
+        Read a document, its stubs told with ``att_encoding_info``.
+
+        :param rev: a revision, or ``None`` for the current one.
+        :return: ``None`` if there is no such document that we may read: it is missing or deleted, its database is
+            missing or closed to us, or its name is one that CouchDB cannot have.
+        """
+        query = "?att_encoding_info=true" + (f"&rev={quote(rev, safe='')}" if rev is not None else "")
+        target = document_path(database, document_id) + query
+        reading = Deferred.fromCoroutine(self._read_document(target, document_id))
+        return await _within(reading, ANSWER_TIMEOUT, self._clock)
+
+    async def _read_document(self, target: str, document_id: str) -> Document | None:
+        response = await self._get(self._identity, target, {"Accept": "application/json"})
+        if response.code == 200:
+            return parse_document(await _collect(response, MAX_DOCUMENT), document_id)
+        if response.code in {400, 404} or await self._is_closed_to_us(response):
+            _abandon(response)
+            return None
+        raise self._failure(response)
+
+    async def _is_closed_to_us(self, response: IResponse) -> bool:
+        """Whether a 403 is about this database. All others (a lockout) are about our credentials, and no answer."""
+        if response.code != 403:
+            return False
+        return _NOT_A_MEMBER in await _collect(response, _MAX_ERROR)
+
+    async def attachment(
+        self, address: AttachmentAddress, rev: str, byte_range: ByteRange | None, *, gzip: bool
+    ) -> BodyHead:
+        """
+        Ask for the stored bytes of an attachment.
+
+        :param rev: the revision to read it of.
+        :param byte_range: which of them, or ``None`` for all.
+        :param gzip: whether they are stored as gzip, and wanted so.
+        :raises RevisionGone: if this revision, or the attachment in it, is not there.
+        """
+        headers = {"Accept": "*/*"}
+        client = self._gzip_closing if gzip else self._identity_closing
+        if byte_range is not None:
+            # Always absolute: CouchDB's suffix ranges lose bytes (FINDINGS, section 0, point 4).
+            headers["Range"] = f"bytes={byte_range.first}-{byte_range.last}"
+            client = self._identity
+        target = f"{attachment_path(address)}?rev={quote(rev, safe='')}"
+        asking = Deferred.fromCoroutine(self._get(client, target, headers))
+        response = await _within(asking, ANSWER_TIMEOUT, self._clock)
+        if response.code not in {200, 206}:
+            _abandon(response)
+            raise self._failure(response)
+        return _head(response)
+
+    async def _get(self, client: HTTPClient, target: str, fields: dict[str, str]) -> IResponse:
+        headers = Headers({name: [value] for name, value in fields.items()})
+        if self._node.authorization is not None:
+            headers.setRawHeaders("Authorization", [self._node.authorization])
+        asking = client.get(f"{self._node.base}{target}", headers=headers, allow_redirects=False, unbuffered=True)
+        try:
+            return cast("IResponse", await asking)
+        except ConnectTimeout:
+            raise UpstreamTimeout(f"{self}: no connection in time") from None
+        except ConnectingCancelledError:
+            raise CancelledError() from None
+        except (ConnectError, DNSLookupError) as error:
+            raise UpstreamUnavailable(f"{self}: {error}") from None
+        except (RequestNotSent, RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed) as error:
+            if any(reason.check(CancelledError) for reason in getattr(error, "reasons", ())):
+                raise CancelledError() from None
+            raise UpstreamUnavailable(f"{self}: no answer: {_reasons(error)}") from None
+
+    def _failure(self, response: IResponse) -> Exception:
+        """What a status that is no body means for an attachment or a document."""
+        code = response.code
+        if code in {401, 403}:
+            return UpstreamRefusedUs(f"{self}: answers {code} to our credentials")
+        if code == 404:
+            return RevisionGone(f"{self}: answers 404")
+        if code >= 500:
+            return UpstreamUnavailable(f"{self}: answers {code}")
+        return BadUpstream(f"{self}: answers {code}")
+
+
+def _client(agent: IAgent, accept_encoding: bytes) -> HTTPClient:
+    """A treq client that takes no cookies."""
+    cookies = IndexableCookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
+    return HTTPClient(_CodingAgent(agent, accept_encoding), cookies)
+
+
+async def _within(waiting: "Deferred[_T]", seconds: float, clock: IReactorTime) -> _T:
+    try:
+        return await waiting.addTimeout(seconds, clock)
+    except defer.TimeoutError:
+        raise UpstreamTimeout(f"no answer in {seconds:g} s") from None
+
+
+def _reasons(error: Exception) -> str:
+    """The types of what went wrong. Never their texts: these may quote what came over the wire."""
+    return ", ".join(reason.type.__name__ for reason in getattr(error, "reasons", ())) or type(error).__name__
+
+
+def _head(response: IResponse) -> BodyHead:
+    length = None if response.length is UNKNOWN_LENGTH else response.length
+    return BodyHead(
+        response.code,
+        length,
+        _field(response, b"ETag"),
+        _field(response, b"Content-Range"),
+        _field(response, _STORED_CODING),
+        response,
+    )
+
+
+def _field(response: IResponse, name: bytes) -> str | None:
+    values = response.headers.getRawHeaders(name)
+    return b", ".join(values).decode("latin-1") if values else None
+
+
+def _abandon(response: IResponse) -> None:
+    response.deliverBody(_Dropper())
+
+
+class _Dropper(Protocol):
+    """Ends the connection of a body that nobody wants."""
+
+    def connectionMade(self) -> None:
+        cast("IPushProducer", self.transport).stopProducing()
+
+
+def _collect(response: IResponse, limit: int) -> "Deferred[bytes]":
+    collector = _Collector(limit)
+    response.deliverBody(collector)
+    return collector.finished
+
+
+class _Collector(Protocol):
+    """
+    Collects a short body.
+
+    :ivar finished: fires once with the body; fails with BadUpstream if it is longer than the limit, with
+        UpstreamUnavailable if it ends early. Cancelling it drops the connection.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._chunks: list[bytes] = []
+        self._length = 0
+        self._over = False
+        self.finished: Deferred[bytes] = Deferred(lambda _: self._stop())
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._over:
+            return
+        self._length += len(data)
+        if self._length > self._limit:
+            self._stop()
+            self.finished.errback(BadUpstream(f"a body of more than {self._limit} bytes"))
+            return
+        self._chunks.append(data)
+
+    def _stop(self) -> None:
+        self._over = True
+        self._chunks.clear()
+        cast("IPushProducer", self.transport).stopProducing()
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        if self._over:
+            return
+        self._over = True
+        if reason is not None and reason.check(ResponseDone):
+            self.finished.callback(b"".join(self._chunks))
+        else:
+            self.finished.errback(UpstreamUnavailable("a body ended early"))

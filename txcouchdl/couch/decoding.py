@@ -1,0 +1,194 @@
+"""
+From stored bytes to the wanted bytes of the identity representation. Pure: bytes in, bytes out.
+
+Where CouchDB stores gzip there are no ranges upstream: the gzip bytes are read from the first one, inflated,
+skipped up to the first byte wanted, and taken up to the last. A few bytes of gzip can inflate to a thousand times
+as many, so a decoder gives its output in bounded steps and only when asked: whoever reads decides when.
+"""
+
+import zlib
+from typing import Protocol as Interface
+
+from txcouchdl.couch.errors import CorruptAttachment
+
+#: The most bytes that one :meth:`Decoder.read` returns of gzip, and the most it inflates.
+STEP = 64 * 2**10
+
+_GZIP_CONTAINER = 16 + zlib.MAX_WBITS
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+class Decoder(Interface):
+    """
+    Feed it stored bytes in order, read wanted bytes until there are none, feed it more.
+
+    :ivar is_satisfied: whether all wanted bytes have been read, whatever stored bytes are still to come. Never
+        true for a decoder that is to see the whole: its last bytes come with :meth:`finish`.
+    """
+
+    @property
+    def is_satisfied(self) -> bool: ...
+
+    def feed(self, stored: bytes) -> None:
+        """Take the next stored bytes; they are kept until they are read."""
+
+    def read(self) -> bytes | None:
+        """
+        The next wanted bytes; perhaps none yet (``b""``, ask again); ``None`` when it must be fed first.
+
+        :raises CorruptAttachment: if the stored bytes are not what they should be.
+        """
+
+    def finish(self) -> bytes:
+        """
+        The last wanted bytes, after all stored bytes were fed, read and verified.
+
+        :raises CorruptAttachment: if the representation ended too early.
+        """
+
+
+class IdentityDecoder:
+    """Stored bytes that are the wanted bytes: which ones, and how many, has been settled upstream."""
+
+    is_satisfied = False
+
+    def __init__(self) -> None:
+        self._pending: bytes | None = None
+
+    def feed(self, stored: bytes) -> None:
+        self._pending = stored if self._pending is None else self._pending + stored
+
+    def read(self) -> bytes | None:
+        pending, self._pending = self._pending, None
+        return pending
+
+    def finish(self) -> bytes:
+        return b""
+
+
+class GzipDecoder:
+    """
+    Gzip (RFC 1952; several members follow each other as one stream), inflated whole.
+
+    The last bytes that it has inflated stay in it until :meth:`finish`: all bytes of a representation may well come
+    out before the last stored ones have come in and the digest is known to be right.
+
+    :param length: bytes of the identity representation, or ``None`` if not known. More or fewer are an error.
+    """
+
+    is_satisfied = False
+
+    def __init__(self, length: int | None) -> None:
+        self._length = length
+        self._withheld = b""
+        self._inflater = _Inflater()
+
+    def feed(self, stored: bytes) -> None:
+        self._inflater.feed(stored)
+
+    def read(self) -> bytes | None:
+        inflated = self._inflater.read()
+        if not inflated:
+            return inflated
+        if self._length is not None and self._inflater.produced > self._length:
+            raise CorruptAttachment("inflates to more than its length")
+        released, self._withheld = self._withheld, inflated
+        return released
+
+    def finish(self) -> bytes:
+        self._inflater.finish()
+        if self._length is not None and self._inflater.produced != self._length:
+            raise CorruptAttachment("inflates to less than its length")
+        return self._withheld
+
+    @property
+    def produced(self) -> int:
+        """Bytes inflated so far: the length of the identity representation, once finished."""
+        return self._inflater.produced
+
+
+class GzipRangeDecoder:
+    """
+    A range of the identity bytes of gzip.
+
+    :param offset: the first byte wanted.
+    :param count: how many are; the range lies within the representation, or that is an error.
+    """
+
+    def __init__(self, offset: int, count: int) -> None:
+        self._skip = offset
+        self._missing = count
+        self._inflater = _Inflater()
+
+    @property
+    def is_satisfied(self) -> bool:
+        return self._missing == 0
+
+    def feed(self, stored: bytes) -> None:
+        self._inflater.feed(stored)
+
+    def read(self) -> bytes | None:
+        inflated = self._inflater.read()
+        if not inflated:
+            return inflated
+        skipped = min(self._skip, len(inflated))
+        self._skip -= skipped
+        wanted = inflated[skipped : skipped + self._missing]
+        self._missing -= len(wanted)
+        return wanted
+
+    def finish(self) -> bytes:
+        if self._missing:
+            raise CorruptAttachment("inflates to less than its length")
+        return b""
+
+
+class _Inflater:
+    """
+    Inflates gzip members in steps.
+
+    What follows the last member and is no member is ignored, as gzip(1), browsers and CouchDB do: the digest has
+    it that somebody uploaded it so.
+
+    :ivar produced: bytes inflated so far.
+    """
+
+    def __init__(self) -> None:
+        self.produced = 0
+        self._inflate = zlib.decompressobj(_GZIP_CONTAINER)
+        self._pending = b""
+        # zlib may have taken all input and still hold output back: a full step says to ask again.
+        self._is_full = False
+        self._is_ignoring = False
+
+    def feed(self, stored: bytes) -> None:
+        self._pending += stored
+
+    def read(self) -> bytes | None:
+        if self._inflate.eof and not self._begin_member():
+            return None
+        if not self._pending and not self._is_full:
+            return None
+        try:
+            inflated = self._inflate.decompress(self._pending, STEP)
+        except zlib.error:
+            raise CorruptAttachment("is not gzip") from None
+        self._is_full = len(inflated) == STEP
+        self._pending = self._inflate.unused_data if self._inflate.eof else self._inflate.unconsumed_tail
+        self.produced += len(inflated)
+        return inflated
+
+    def _begin_member(self) -> bool:
+        """Whether another member begins in what is pending. Two bytes must be there to tell."""
+        if len(self._pending) < len(_GZIP_MAGIC) and not self._is_ignoring:
+            return False
+        if self._is_ignoring or not self._pending.startswith(_GZIP_MAGIC):
+            self._is_ignoring = True
+            self._pending = b""
+            return False
+        self._inflate = zlib.decompressobj(_GZIP_CONTAINER)
+        return True
+
+    def finish(self) -> None:
+        if not self._inflate.eof:
+            raise CorruptAttachment("ends in the middle of its gzip stream")

@@ -1,0 +1,196 @@
+"""
+Documents and attachment stubs, out of CouchDB's JSON and into values that can be relied on.
+
+Nothing in a document is trusted: whoever may write to the database writes these values. A document is checked
+when it is parsed, its stubs only when one is asked for, so that one bad stub does not spoil its neighbours.
+"""
+
+import binascii
+import json
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from attrs import field, frozen
+from attrs.validators import matches_re
+
+from txcouchdl.couch.errors import BadUpstream
+
+#: Lengths are 64-bit in CouchDB's files; anything beyond is not a length.
+_LONGEST = 2**63 - 1
+_REVISION = re.compile(r"[1-9][0-9]{0,18}-[\x21\x23-\x7e]{1,128}", re.ASCII)
+
+
+class BadDocument(BadUpstream):
+    """JSON that is no document, or a stub that describes no attachment. The message names no content."""
+
+
+@frozen
+class Digest:
+    """
+    The digest of an attachment's **stored** bytes, which are the gzip bytes where CouchDB stores gzip
+    (FINDINGS, section 2).
+
+    :ivar md5: 16 bytes.
+    """
+
+    md5: bytes = field()
+
+    @md5.validator
+    def _is_md5(self, _attribute: object, value: bytes) -> None:
+        if len(value) != 16:
+            raise ValueError("an MD5 has 16 bytes")
+
+    @classmethod
+    def parse(cls, text: object) -> "Digest":
+        """
+        :param text: ``md5-<base64>``, as stubs have it.
+        :raises ValueError: for anything else.
+        """
+        if not isinstance(text, str) or not text.startswith("md5-"):
+            raise ValueError("not an MD5 digest")
+        try:
+            return cls(b64decode(text[4:].encode("ascii"), validate=True))
+        except (binascii.Error, UnicodeEncodeError):
+            raise ValueError("not base64") from None
+
+    @property
+    def base64(self) -> str:
+        """The MD5 in base64, with padding; in quotes it is CouchDB's ETag."""
+        return b64encode(self.md5).decode("ascii")
+
+    @property
+    def text(self) -> str:
+        """As stubs have it: ``md5-<base64>``."""
+        return f"md5-{self.base64}"
+
+
+class Storage(Enum):
+    """How CouchDB keeps an attachment's bytes, as ``att_encoding_info`` tells it (DESIGN, section 4)."""
+
+    IDENTITY = "as they are"
+    COMPRESSED = "compressed by CouchDB; the length of the identity bytes is known"
+    ENCODED = "uploaded compressed; the length of the identity bytes is not known"
+
+
+@frozen
+class AttachmentStub:
+    """
+    What a document says of one attachment.
+
+    :ivar name: as in the document.
+    :ivar content_type: verbatim, as somebody once uploaded it: any text at all. ``None`` if absent.
+    :ivar digest: of the stored bytes.
+    :ivar storage: how to read it.
+    :ivar stored_length: bytes that CouchDB keeps, and that the digest is of.
+    :ivar length: bytes of the identity representation, or ``None`` where the stub does not tell.
+    """
+
+    name: str
+    content_type: str | None
+    digest: Digest
+    storage: Storage
+    stored_length: int
+    length: int | None
+
+    def is_same_attachment(self, other: "AttachmentStub") -> bool:
+        """Whether the other stub promises the same bytes in the same storage: a read may go on with it."""
+        return (self.digest, self.storage, self.stored_length, self.length) == (
+            other.digest,
+            other.storage,
+            other.stored_length,
+            other.length,
+        )
+
+
+@frozen
+class Document:
+    """
+    One revision of a document.
+
+    :ivar id: as asked for.
+    :ivar rev: its revision.
+    :ivar fields: the whole JSON object, ``_attachments`` included, unchecked.
+    """
+
+    id: str
+    rev: str = field(validator=matches_re(_REVISION))
+    fields: Mapping[str, Any] = field(repr=False)
+
+    def attachment(self, name: str) -> AttachmentStub | None:
+        """
+        The stub of one attachment, or ``None`` if the document has no attachment of this name.
+
+        :raises BadDocument: if ``_attachments`` or this stub is not what CouchDB would write.
+        """
+        stubs = self.fields.get("_attachments", {})
+        if not isinstance(stubs, dict):
+            raise BadDocument("_attachments is not an object")
+        # Such names cannot be created, and below a design document they are CouchDB's handlers, not attachments.
+        if name not in stubs or name.startswith("_"):
+            return None
+        return parse_stub(name, stubs[name])
+
+
+def parse_document(body: bytes, document_id: str) -> Document:
+    """
+    :param body: CouchDB's answer to the GET of a document.
+    :param document_id: the document asked for; an answer with another's ``_id`` is refused.
+    :raises BadDocument: if it is not that document.
+    """
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadDocument("not JSON") from None
+    if not isinstance(fields, dict) or fields.get("_id") != document_id:
+        raise BadDocument("not the document asked for")
+    rev = fields.get("_rev")
+    if not isinstance(rev, str) or not _REVISION.fullmatch(rev):
+        raise BadDocument("no revision")
+    return Document(document_id, rev, fields)
+
+
+def is_revision(text: str) -> bool:
+    """Whether the text has the form of a revision, ``N-suffix``; whether there is one is CouchDB's to say."""
+    return _REVISION.fullmatch(text) is not None
+
+
+def parse_stub(name: str, stub: object) -> AttachmentStub:
+    """
+    :param stub: the value in ``_attachments``, read with ``att_encoding_info=true``.
+    :raises BadDocument: if it has no digest or no sensible length, or an encoding that CouchDB does not have.
+    """
+    if not isinstance(stub, dict):
+        raise BadDocument("a stub is not an object")
+    content_type = stub.get("content_type")
+    if content_type is not None and not isinstance(content_type, str):
+        raise BadDocument("a stub's content_type is not a string")
+    try:
+        digest = Digest.parse(stub.get("digest"))
+    except ValueError:
+        raise BadDocument("a stub without a usable digest") from None
+    storage, stored_length, length = _storage(stub)
+    return AttachmentStub(name, content_type, digest, storage, stored_length, length)
+
+
+def _storage(stub: Mapping[str, object]) -> tuple[Storage, int, int | None]:
+    """Storage, stored length and identity length (FINDINGS, sections 1 and 2)."""
+    length = _length(stub, "length")
+    encoding = stub.get("encoding", "identity")
+    if encoding == "identity":
+        return Storage.IDENTITY, length, length
+    if encoding != "gzip":
+        raise BadDocument("a stub's encoding is unknown")
+    encoded_length = _length(stub, "encoded_length")
+    if encoded_length == length:
+        return Storage.ENCODED, encoded_length, None
+    return Storage.COMPRESSED, encoded_length, length
+
+
+def _length(stub: Mapping[str, object], key: str) -> int:
+    value = stub.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LONGEST:
+        raise BadDocument(f"a stub without a usable {key}")
+    return value

@@ -1,0 +1,42 @@
+"""
+Why a download did not happen, or did not end: the hierarchy, and the branch that CouchDB answers for.
+
+The type says whose fault it is. What a client is told of each stands in one table, in ``gateway/errors.py``;
+the messages here are for the log, and never leave the house.
+"""
+
+
+class DownloadError(Exception):
+    """The root of everything that can stop a download: refusals, upstream failures, aborted transfers."""
+
+
+class UpstreamFailure(DownloadError):
+    """CouchDB, or the way to it, did not do its part."""
+
+
+class UpstreamUnavailable(UpstreamFailure):
+    """No answer: the connection was refused or lost, or the node answered with a 5xx."""
+
+
+class UpstreamTimeout(UpstreamFailure):
+    """No answer in time, or no byte of a body for too long."""
+
+
+class UpstreamRefusedUs(UpstreamFailure):
+    """CouchDB does not accept our credentials, or has locked them out: the operator's to mend."""
+
+
+class BadUpstream(UpstreamFailure):
+    """An answer that is not what was asked for: another status, range, entity-tag, length, body or document."""
+
+
+class RevisionGone(UpstreamFailure):
+    """The pinned revision is not there any more: compacted away, or its document deleted."""
+
+
+class AttachmentChanged(UpstreamFailure):
+    """The attachment that a transfer was pinned to has been replaced, or is gone."""
+
+
+class CorruptAttachment(UpstreamFailure):
+    """The stored bytes are not those of the digest, or not the gzip stream that the stub promised."""

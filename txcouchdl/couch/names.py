@@ -1,0 +1,141 @@
+"""
+Request targets and CouchDB names: the way there and the way back.
+
+A target is parsed **raw**: cut at its slashes first, percent-decoded after, segment by segment, because
+``%2F`` is part of a name and ``/`` is not. Whoever decodes first (twisted.web's ``request.path``, a router)
+can no longer tell the two apart.
+
+    /{db}/{docid}/{attachment name}          the name may have slashes of its own, raw or as %2F
+    /{db}/_design/{name}/{attachment name}   design documents keep their one raw slash, or come as _design%2F
+
+Here ``+`` is a plus sign, as RFC 3986 has it. CouchDB itself reads a raw ``+`` in a path as a space
+(FINDINGS, section 5): what we send upstream therefore never holds one, and whoever parses targets in CouchDB's
+dialect says so (``plus_is_space``).
+"""
+
+import re
+from urllib.parse import quote, unquote_to_bytes
+
+from attrs import frozen
+
+_DESIGN = "_design/"
+_ABSOLUTE_FORM = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_DATABASE_NAME = re.compile(r"[a-z][a-z0-9_$()+/-]*", re.ASCII)
+
+
+class BadAddress(ValueError):
+    """
+    A request target that cannot be an address.
+
+    :ivar reason: one sentence fit for a client: it repeats nothing that the client sent.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class NotAnAttachment(BadAddress):
+    """A well-formed target that is too short to name an attachment: ``/``, ``/db``, ``/db/doc``, ``/db/doc/``."""
+
+
+@frozen
+class AttachmentAddress:
+    """
+    Where an attachment is: decoded names, exactly as the client meant them.
+
+    Nothing says that any of it exists, or that it may be asked for: see :attr:`is_addressable`.
+    """
+
+    database: str
+    document_id: str
+    attachment: str
+
+    @property
+    def is_addressable(self) -> bool:
+        """
+        Whether the gateway may ask CouchDB for the document at all.
+
+        Databases and documents that begin with an underscore are CouchDB's own (``_users``, ``_local/...``,
+        ``_all_docs``), except design documents. A database name that CouchDB would not allow exists nowhere,
+        and could only serve to lead a proxy in front of CouchDB astray (``..``).
+        """
+        return is_legal_database_name(self.database) and _is_addressable_id(self.document_id)
+
+
+def _is_addressable_id(document_id: str) -> bool:
+    if document_id.startswith(_DESIGN):
+        return document_id != _DESIGN
+    return document_id != "" and not document_id.startswith("_")
+
+
+def is_legal_database_name(name: str) -> bool:
+    """Whether CouchDB would let a user create a database of this name."""
+    return _DATABASE_NAME.fullmatch(name) is not None
+
+
+def split_target(raw: bytes) -> tuple[bytes, bytes]:
+    """
+    Cut a raw request target into its path and its query (without the ``?``; empty if there is none).
+
+    Takes the origin-form and the absolute-form (RFC 9112, section 3.2).
+    """
+    path, _, query = raw.partition(b"?")
+    return _ABSOLUTE_FORM.sub(b"", path, count=1) if not path.startswith(b"/") else path, query
+
+
+def decode_segment(segment: bytes, plus_is_space: bool = False) -> str:
+    """
+    Decode one segment of a path.
+
+    :param plus_is_space: read a raw ``+`` as CouchDB does.
+    :raises BadAddress: for a ``%`` without two hexadecimal digits, and for bytes that are not UTF-8.
+    """
+    if _BAD_ESCAPE.search(segment):
+        raise BadAddress("Invalid percent-encoding in the path.")
+    if plus_is_space:
+        segment = segment.replace(b"+", b" ")
+    try:
+        return unquote_to_bytes(segment).decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadAddress("The path is not UTF-8.") from None
+
+
+def parse_attachment_path(path: bytes) -> AttachmentAddress:
+    """
+    Parse the raw path of a request target into an attachment's address.
+
+    :raises NotAnAttachment: if the path is too short to name one.
+    :raises BadAddress: as :func:`decode_segment`, and if the path does not begin with a slash.
+    """
+    if not path.startswith(b"/"):
+        raise BadAddress("The path must begin with a slash.")
+    segments = [decode_segment(segment) for segment in path[1:].split(b"/")]
+    is_design = len(segments) > 1 and segments[1] == "_design"
+    name_at = 3 if is_design else 2
+    name = "/".join(segments[name_at:])
+    if not name:
+        raise NotAnAttachment("An attachment's address is /{db}/{docid}/{attachment name}.")
+    return AttachmentAddress(segments[0], "/".join(segments[1:name_at]), name)
+
+
+def quote_segment(text: str) -> str:
+    """
+    Percent-encode a name so that it is one segment of a path, in every reader's eyes.
+
+    Everything but RFC 3986's unreserved characters is encoded, and so are the dots of ``.`` and ``..``, which
+    anything between us and CouchDB might resolve away.
+    """
+    return "%2E" * len(text) if text in {".", ".."} else quote(text, safe="")
+
+
+def document_path(database: str, document_id: str) -> str:
+    """The path of a document on a CouchDB node. A design document's slash stays raw: CouchDB redirects otherwise."""
+    prefix, bare_id = (_DESIGN, document_id[len(_DESIGN) :]) if document_id.startswith(_DESIGN) else ("", document_id)
+    return f"/{quote_segment(database)}/{prefix}{quote_segment(bare_id)}"
+
+
+def attachment_path(address: AttachmentAddress) -> str:
+    """The path of an attachment on a CouchDB node; slashes in the name are encoded, as in CouchDB's own links."""
+    return f"{document_path(address.database, address.document_id)}/{quote_segment(address.attachment)}"

@@ -1,0 +1,401 @@
+"""
+Exactly the asked bytes of one pinned attachment, or a failure. The strategy:
+
+*The head is checked before anything is believed*: status, length, Content-Range, coding and entity-tag must be what
+the stub promises. A node that answers otherwise is not read.
+
+*The last 2 KiB received are held back* until more arrive or the body is complete, and are thrown away when the
+connection breaks: CouchDB writes its error messages **into** a dying body, and Twisted hands them on before it says
+that the connection was lost (FINDINGS, section 0, points 1 to 3). What is released is what CouchDB meant to send.
+
+*What passes whole is verified*: the digest is computed over the stored bytes, and the last of them are not released
+before it is right. A range of an attachment stored as it is has no digest; CouchDB does not check it either.
+
+*Everything is counted.* A body that is too short is a lost one; bytes beyond the promised ones are cut off by the
+HTTP client at Content-Length, whose value was checked against the stub.
+
+*Back-pressure*: a reader is a push producer. While its consumer is paused it does not read upstream, and it hands
+out inflated bytes in bounded steps, some at each turn of the reactor.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import cast
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from zope.interface import implementer
+
+from txcouchdl.couch.client import BodyHead, CouchClient
+from txcouchdl.couch.decoding import Decoder, GzipDecoder, GzipRangeDecoder, IdentityDecoder
+from txcouchdl.couch.documents import AttachmentStub, Storage
+from txcouchdl.couch.errors import (
+    BadUpstream,
+    CorruptAttachment,
+    UpstreamFailure,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from txcouchdl.couch.names import AttachmentAddress
+from txcouchdl.protocol.ranges import ByteRange
+
+#: Bytes held back. CouchDB's error answers have about 370; nothing says that they cannot have more.
+HELD_BACK = 2048
+#: Seconds without a byte, of a body that is being read, after which it counts as lost.
+STALL_TIMEOUT = 30.0
+#: Steps of decoding at one turn of the reactor; more wait for the next, so that others get theirs.
+_STEPS_A_TURN = 16
+
+
+@frozen
+class PinnedAttachment:
+    """An attachment as a document's revision had it: what a read is held against."""
+
+    address: AttachmentAddress
+    rev: str
+    stub: AttachmentStub
+
+
+@frozen
+class _Reading:
+    """
+    What to ask CouchDB for, and how to make the wanted bytes of it.
+
+    :ivar stored_range: the stored bytes to ask for; ``None`` for all of them.
+    :ivar stored_count: how many those are.
+    """
+
+    stored_range: ByteRange | None
+    stored_count: int
+    decoder: Decoder
+
+
+def _plan_reading(stub: AttachmentStub, byte_range: ByteRange | None) -> _Reading:
+    """
+    :param byte_range: identity bytes; ``None`` for all. Only where the stub knows its length.
+    """
+    is_whole = byte_range is None or byte_range.length == stub.length
+    if stub.storage is Storage.IDENTITY:
+        asked = None if is_whole else byte_range
+        return _Reading(asked, stub.stored_length if asked is None else asked.length, IdentityDecoder())
+    if byte_range is None or is_whole:
+        return _Reading(None, stub.stored_length, GzipDecoder(stub.length))
+    return _Reading(None, stub.stored_length, GzipRangeDecoder(byte_range.offset, byte_range.length))
+
+
+async def open_reader(
+    client: CouchClient,
+    pinned: PinnedAttachment,
+    byte_range: ByteRange | None,
+    clock: IReactorTime,
+    learn: Callable[[int], object] = lambda _: None,
+) -> "AttachmentReader":
+    """
+    Open a reader and wait until its first bytes are there, or its failure: so far, nothing is told to the client,
+    and whatever goes wrong can be told in a clean answer. A short attachment is here, whole and verified.
+
+    :param byte_range: identity bytes, inclusive; ``None`` for the whole representation.
+    :param learn: called with the length of the identity representation, once a whole body of gzip has been
+        read, inflated and verified.
+    :raises UpstreamFailure: if CouchDB does not give what the stub promises.
+    """
+    reading = _plan_reading(pinned.stub, byte_range)
+    is_gzip = pinned.stub.storage is not Storage.IDENTITY
+    head = await client.attachment(pinned.address, pinned.rev, reading.stored_range, gzip=is_gzip)
+    problem = _problem(head, pinned.stub, reading)
+    if problem is not None:
+        head.abandon()
+        raise BadUpstream(f"{client}: {problem}")
+    reader = AttachmentReader(pinned.stub, reading, clock, learn)
+    head.deliver(reader.transfer)
+    await reader.primed()
+    return reader
+
+
+def _problem(head: BodyHead, stub: AttachmentStub, reading: _Reading) -> str | None:
+    """What is wrong with a head, in words of ours; ``None`` if it promises what was asked for."""
+    asked = reading.stored_range
+    coding = None if stub.storage is Storage.IDENTITY else "gzip"
+    expected = {
+        "status": (head.status, 200 if asked is None else 206),
+        "Content-Range": (head.content_range, asked and asked.content_range(stub.stored_length)),
+        "Content-Length": (head.length, reading.stored_count),
+        "Content-Encoding": (head.coding, coding),
+        "ETag": (head.etag, f'"{stub.digest.base64}"'),
+    }
+    wrong = [name for name, (claimed, promised) in expected.items() if claimed != promised]
+    return f"another {', '.join(wrong)} than asked for" if wrong else None
+
+
+@implementer(IPushProducer)
+class AttachmentReader:
+    """
+    Reads one body and writes the wanted bytes of it to a consumer. Made by :func:`open_reader`.
+
+    It may be paused, resumed and stopped at any time, in its consumer's ``write`` too, and more than once.
+    """
+
+    def __init__(
+        self, stub: AttachmentStub, reading: _Reading, clock: IReactorTime, learn: Callable[[int], object]
+    ) -> None:
+        self.transfer = _Transfer(reading.stored_count, clock, self)
+        self._learn = learn
+        self._digest = stub.digest if reading.stored_range is None else None
+        self._hash = hashlib.md5(usedforsecurity=False)
+        self._decoder = reading.decoder
+        self._clock = clock
+        # Stored bytes not yet given to the decoder, once the body is complete and verified.
+        self._tail: bytes | None = None
+        self._is_complete = False
+        self._is_over = False
+        self._failure: Failure | None = None
+        self._write: Callable[[bytes], object] | None = None
+        self._primed_bytes: list[bytes] = []
+        self._primed: Deferred[None] | None = None
+        self._finished: Deferred[None] | None = None
+        self._is_paused = False
+        self._is_pumping = False
+        self._next_turn: IDelayedCall | None = None
+
+    def primed(self) -> "Deferred[None]":
+        """Fires when there are bytes to deliver, or none to come; fails as the transfer does."""
+        self._primed = Deferred(lambda _: self.stopProducing())
+        primed = self._primed
+        self._report()
+        return primed
+
+    def deliver(self, write: Callable[[bytes], object]) -> "Deferred[None]":
+        """
+        Write all wanted bytes, in order.
+
+        :return: fires once all of them are written and all checks have passed. Fails with an UpstreamFailure if
+            they cannot be, and then the last of them has not been written. Cancelling it stops the reader.
+        """
+        self._write = write
+        self._finished = Deferred(lambda _: self.stopProducing())
+        finished = self._finished
+        self._go_on()
+        return finished
+
+    def pauseProducing(self) -> None:
+        self._is_paused = True
+        self.transfer.pause()
+
+    def resumeProducing(self) -> None:
+        self._is_paused = False
+        self._go_on()
+
+    def stopProducing(self) -> None:
+        """Drop the upstream connection at once. Nothing is written any more, and nothing reported."""
+        self._primed = self._finished = None
+        self._primed_bytes.clear()
+        self._end(None)
+
+    # What the transfer tells.
+
+    def released(self, stored: bytes) -> None:
+        """Stored bytes that are surely CouchDB's."""
+        self._hash.update(stored)
+        self._decoder.feed(stored)
+        self._pump()
+
+    def completed(self, tail: bytes) -> None:
+        """The last stored bytes: the body has as many as promised."""
+        self._hash.update(tail)
+        if self._digest is not None and self._hash.digest() != self._digest.md5:
+            self._end(Failure(CorruptAttachment("has another digest than its stub")))
+            return
+        self._tail = tail
+        self._pump()
+
+    def failed(self, error: UpstreamFailure) -> None:
+        """The body was lost."""
+        self._end(Failure(error))
+
+    # The pump.
+
+    def _go_on(self) -> None:
+        """With what came before there was a consumer, with what is in the decoder, then with upstream."""
+        while self._primed_bytes and self._write is not None and not self._is_paused:
+            self._write(self._primed_bytes.pop(0))
+        self._report()
+        self._pump()
+
+    def _pump(self) -> None:
+        """Move bytes through the decoder until it is empty, somebody says stop, or others should have their turn."""
+        if self._is_pumping:
+            return
+        self._is_pumping = True
+        try:
+            self._pump_steps()
+        except CorruptAttachment as error:
+            self._end(Failure(error))
+        finally:
+            self._is_pumping = False
+
+    def _pump_steps(self) -> None:
+        for _ in range(_STEPS_A_TURN):
+            if self._must_wait():
+                self.transfer.pause()
+                return
+            wanted = self._decoder.read()
+            if wanted is None and not self._feed_tail():
+                return
+            if wanted:
+                self._emit(wanted)
+            if self._decoder.is_satisfied:
+                self._end(None)
+        self.transfer.pause()
+        if not self._must_wait():
+            self._next_turn = self._clock.callLater(0, self._take_turn)
+
+    def _must_wait(self) -> bool:
+        """Whether bytes have nowhere to go now: until there is a consumer, only the first ones are wanted."""
+        is_idle = self._is_over or self._next_turn is not None
+        return is_idle or self._is_paused or bool(self._primed_bytes)
+
+    def _take_turn(self) -> None:
+        self._next_turn = None
+        self._pump()
+
+    def _feed_tail(self) -> bool:
+        """The decoder is empty: whether there was something left to feed it, else see to it that more comes."""
+        if self._tail is not None:
+            self._decoder.feed(self._tail)
+            self._tail = None
+            self._is_complete = True
+            return True
+        if self._is_complete:
+            self._emit(self._decoder.finish())
+            if isinstance(self._decoder, GzipDecoder):
+                self._learn(self._decoder.produced)
+            self._end(None)
+        else:
+            self.transfer.resume()
+        return False
+
+    def _emit(self, wanted: bytes) -> None:
+        if self._write is not None:
+            self._write(wanted)
+        elif wanted:
+            self._primed_bytes.append(wanted)
+            self._report()
+
+    def _end(self, failure: Failure | None) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        self._failure = failure
+        self.transfer.drop()
+        if self._next_turn is not None:
+            self._next_turn.cancel()
+            self._next_turn = None
+        self._report()
+
+    def _report(self) -> None:
+        """Fire whichever Deferred is due. Whoever gets the first gets the second, if it asks."""
+        primed, finished = self._primed, self._finished
+        if primed is not None and self._primed_bytes:
+            self._primed = None
+            primed.callback(None)
+        elif primed is not None and self._is_over:
+            self._primed = None
+            _fire(primed, self._failure)
+        elif finished is not None and self._is_over and not self._primed_bytes:
+            self._finished = None
+            _fire(finished, self._failure)
+
+
+def _fire(waiting: "Deferred[None]", failure: Failure | None) -> None:
+    if failure is None:
+        waiting.callback(None)
+    else:
+        waiting.errback(failure)
+
+
+class _Transfer(Protocol):
+    """
+    One upstream body: counts it, holds its last bytes back, and gives up on it when it stalls.
+
+    Tells its reader ``released`` any number of times, then ``completed`` or ``failed`` once; nothing after
+    :meth:`drop`.
+
+    :param count: bytes that were promised, at least one.
+    """
+
+    def __init__(self, count: int, clock: IReactorTime, reader: AttachmentReader) -> None:
+        self._count = count
+        self._clock = clock
+        self._reader = reader
+        self._received = 0
+        self._held_back = b""
+        self._is_over = False
+        self._is_paused = False
+        self._stall: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        self._watch()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._is_over:
+            return
+        self._received += len(data)
+        if self._stall is not None:
+            self._stall.reset(STALL_TIMEOUT)
+        received = self._held_back + data
+        self._held_back = received[-HELD_BACK:]
+        if len(received) > HELD_BACK:
+            self._reader.released(received[:-HELD_BACK])
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        if self._is_over:
+            return
+        self._stop_watching()
+        self._is_over = True
+        if self._received == self._count and reason is not None and reason.check(ResponseDone):
+            self._reader.completed(self._held_back)
+        else:
+            what = f"lost a body after {self._received} of {self._count} bytes"
+            self._reader.failed(UpstreamUnavailable(what))
+
+    def pause(self) -> None:
+        """Stop reading. Some bytes may still come; and since Twisted resumes when a body's delivery begins, some do."""
+        if self._is_over:
+            return
+        self._is_paused = True
+        self._stop_watching()
+        cast("IPushProducer", self.transport).pauseProducing()
+
+    def resume(self) -> None:
+        """Read on, if paused."""
+        if self._is_over or not self._is_paused:
+            return
+        self._is_paused = False
+        self._watch()
+        cast("IPushProducer", self.transport).resumeProducing()
+
+    def drop(self) -> None:
+        """Close the connection, if the body is not at its end."""
+        if self._is_over:
+            return
+        self._is_over = True
+        self._stop_watching()
+        self._held_back = b""
+        cast("IPushProducer", self.transport).stopProducing()
+
+    def _watch(self) -> None:
+        self._stall = self._clock.callLater(STALL_TIMEOUT, self._stalled)
+
+    def _stop_watching(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+    def _stalled(self) -> None:
+        self._stall = None
+        self.drop()
+        self._reader.failed(UpstreamTimeout(f"no byte in {STALL_TIMEOUT:g} s"))

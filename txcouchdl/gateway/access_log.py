@@ -1,0 +1,50 @@
+"""
+One line for each request, in the combined format that log tools know, and without secrets.
+
+Of a request target's query nothing is written but ``rev``: a token may be called by its name or by an escape of
+it, and tomorrow's parameters may be secret too. Of a Referer field only what stands before its query is.
+"""
+
+from urllib.parse import unquote_to_bytes
+
+from twisted.web.server import Request
+
+_SHOWN = {b"rev"}
+_PRINTABLE = {byte: chr(byte) for byte in range(0x20, 0x7F) if byte not in b'"\\'}
+
+
+def access_log_line(timestamp: str, request: Request) -> str:
+    """
+    :param timestamp: in the format's brackets already.
+    """
+    host = getattr(request.getClientAddress(), "host", "-")
+    requested = b" ".join((request.method, redacted_target(request.uri), request.clientproto))
+    referer = request.getHeader(b"Referer") or b"-"
+    agent = request.getHeader(b"User-Agent") or b"-"
+    return (
+        f'{_escaped(str(host).encode())} - - {timestamp} "{_escaped(requested)}" {request.code} '
+        f'{request.sentLength or "-"} "{_escaped(_bare(referer))}" "{_escaped(agent)}"'
+    )
+
+
+def redacted_target(target: bytes) -> bytes:
+    """A request target without the values of its query."""
+    path, mark, query = target.partition(b"?")
+    return path + mark + b"&".join(_redacted(pair) for pair in query.split(b"&"))
+
+
+def _redacted(pair: bytes) -> bytes:
+    name, equals, _ = pair.partition(b"=")
+    if not equals:
+        # A value without its name: it may be anything.
+        return b"***" if pair else b""
+    return pair if unquote_to_bytes(name) in _SHOWN else name + b"=***"
+
+
+def _bare(url: bytes) -> bytes:
+    return url.partition(b"?")[0].partition(b"#")[0]
+
+
+def _escaped(text: bytes) -> str:
+    """On one line, and inside its quotes, whatever a client sent."""
+    return "".join(_PRINTABLE.get(byte) or f"\\x{byte:02x}" for byte in text)

@@ -1,0 +1,159 @@
+"""
+The Klein app: from a request to its answer. See ``docs/architecture.rst`` for the way of one request.
+
+One catch-all route takes every request. What a request addresses is read from its **raw** target, here: Klein and
+twisted.web decode a path before they cut it at its slashes.
+"""
+
+from klein import Klein
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.web.server import Request
+
+from txcouchdl.couch.client import CouchClient
+from txcouchdl.couch.documents import AttachmentStub, Document, is_revision
+from txcouchdl.couch.errors import AttachmentChanged, DownloadError, RevisionGone, UpstreamFailure
+from txcouchdl.couch.names import (
+    AttachmentAddress,
+    BadAddress,
+    NotAnAttachment,
+    parse_attachment_path,
+    split_target,
+)
+from txcouchdl.couch.reader import PinnedAttachment
+from txcouchdl.couch.source import AttachmentSource, IdentityLengths
+from txcouchdl.gateway.delivery import answer, break_off, deliver
+from txcouchdl.gateway.errors import (
+    INTERNAL_ERROR,
+    BadRevision,
+    BadTarget,
+    Forbidden,
+    MethodNotAllowed,
+    NoAddress,
+    NoSuchAttachment,
+    NoSuchRevision,
+    answer_for,
+)
+from txcouchdl.gateway.facts import facts_of
+from txcouchdl.gateway.plan import RequestFacts, plan_delivery, plan_error, plan_options
+from txcouchdl.gateway.tokens import TokenRule
+from txcouchdl.protocol.multipart import new_boundary
+
+#: How often a request is begun anew because the attachment changed between its document and its first byte.
+_ATTEMPTS = 3
+
+_log = Logger()
+
+
+class Gateway:
+    """
+    Answers requests with attachments.
+
+    :ivar app: the Klein app; its resource expects the requests of :class:`~txcouchdl.gateway.site.GatewaySite`.
+    """
+
+    app = Klein()
+
+    def __init__(self, client: CouchClient, rule: TokenRule, clock: IReactorTime) -> None:
+        self._client = client
+        self._rule = rule
+        self._clock = clock
+        self._lengths = IdentityLengths()
+
+    @app.route("/", branch=True)
+    def root(self, request: Request) -> "Deferred[None]":
+        """Klein cancels this when the client goes away, and with it whatever is under way for it."""
+        return Deferred.fromCoroutine(self._answer(request))
+
+    async def _answer(self, request: Request) -> None:
+        try:
+            await self._serve(request)
+        except DownloadError as error:
+            if isinstance(error, UpstreamFailure):
+                _log.warn("no answer from CouchDB: {kind}: {error}", kind=type(error).__name__, error=error)
+            answer(plan_error(answer_for(error)), request)
+        except CancelledError:
+            raise
+        except Exception:
+            _log.failure("a request failed")
+            if request.startedWriting:
+                await break_off(request, self._clock)
+            else:
+                answer(plan_error(INTERNAL_ERROR), request)
+
+    async def _serve(self, request: Request) -> None:
+        if request.method == b"OPTIONS":
+            answer(plan_options(), request)
+            return
+        if request.method not in {b"GET", b"HEAD"}:
+            raise MethodNotAllowed
+        path, query = split_target(request.uri)
+        address = _address(path)
+        facts = facts_of(request.method, query, request.requestHeaders)
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                await self._serve_attachment(request, address, facts)
+                return
+            except (AttachmentChanged, RevisionGone):
+                if attempt == _ATTEMPTS:
+                    raise
+
+    async def _serve_attachment(self, request: Request, address: AttachmentAddress, facts: RequestFacts) -> None:
+        """
+        :raises AttachmentChanged: if it did, before anything was told to the client; so RevisionGone.
+        """
+        current = await self._authorized(address, facts)
+        document = current if facts.rev is None else await self._revision(current, address, facts.rev)
+        stub = _stub(document, address)
+        stub = self._lengths.completed(stub)
+        plan = plan_delivery(facts, stub, document.rev, new_boundary)
+        pinned = PinnedAttachment(address, document.rev, stub)
+        source = AttachmentSource(self._client, pinned, self._lengths, self._clock, follows=facts.rev is None)
+        try:
+            await deliver(plan, request, source.open, self._clock)
+        except RevisionGone:
+            if facts.rev is not None:
+                raise NoSuchRevision from None
+            raise
+
+    async def _authorized(self, address: AttachmentAddress, facts: RequestFacts) -> Document:
+        """
+        The current document, if the token opens it. Until it does, all answers are the same, whatever there is.
+
+        :raises Forbidden: if the token does not.
+        """
+        document = None
+        if address.is_addressable and facts.token:
+            document = await self._client.document(address.database, address.document_id)
+        fields = None if document is None else document.fields
+        if not self._rule.allows(fields, facts.token) or document is None:
+            raise Forbidden
+        return document
+
+    async def _revision(self, current: Document, address: AttachmentAddress, rev: str) -> Document:
+        """The revision that is asked for. The token was the current document's: an old one opens nothing."""
+        if not is_revision(rev):
+            raise BadRevision
+        if rev == current.rev:
+            return current
+        document = await self._client.document(address.database, address.document_id, rev)
+        if document is None:
+            raise NoSuchRevision
+        return document
+
+
+def _address(path: bytes) -> AttachmentAddress:
+    try:
+        return parse_attachment_path(path)
+    except NotAnAttachment:
+        raise NoAddress from None
+    except BadAddress:
+        raise BadTarget from None
+
+
+def _stub(document: Document, address: AttachmentAddress) -> AttachmentStub:
+    stub = document.attachment(address.attachment)
+    if stub is None:
+        raise NoSuchAttachment
+    return stub

@@ -1,0 +1,143 @@
+"""
+Carries a plan out to one client.
+
+The first reader is opened, and its first bytes are there, before the status line is written: until then everything
+that goes wrong is an answer of its own. From then on there is the end rule: a response ends cleanly only when every
+promised byte was sent and every check has passed. Everything else breaks the client's connection, visibly: inside
+the promised Content-Length, or before the last chunk.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from twisted.internet.interfaces import IPushProducer, IReactorTime, ITCPTransport
+from twisted.logger import Logger
+from twisted.web.server import Request
+from zope.interface import implementer
+
+from txcouchdl.couch.errors import DownloadError
+from txcouchdl.couch.reader import AttachmentReader
+from txcouchdl.gateway.plan import DeliveryPlan, Part
+from txcouchdl.protocol.ranges import ByteRange
+
+#: Opens a reader of the planned attachment; ``None`` for all of it. Raises DownloadErrors.
+OpenReader = Callable[[ByteRange | None], Awaitable[AttachmentReader]]
+
+#: Seconds that a client gets to take what was sent before the break, before it is cut off.
+_LINGER = 15.0
+
+_log = Logger()
+
+
+async def deliver(plan: DeliveryPlan, request: Request, open_reader: OpenReader, clock: IReactorTime) -> None:
+    """
+    Answer a request as planned, to the end or the break. Cancelling it drops the upstream connection.
+
+    :raises DownloadError: only as long as nothing has been told to the client.
+    """
+    if not plan.parts:
+        answer(plan, request)
+        return
+    first = await open_reader(plan.parts[0].byte_range)
+    _write_head(plan, request)
+    stream = _Stream(request)
+    try:
+        await stream.send(plan, first, open_reader)
+    except DownloadError as error:
+        _log.warn("a download broke off: {error}", error=error)
+        await break_off(request, clock)
+    else:
+        stream.end()
+
+
+def answer(plan: DeliveryPlan, request: Request) -> None:
+    """Answer with a plan that needs no reader."""
+    _write_head(plan, request)
+    request.write(plan.trailer)
+    request.finish()
+
+
+def _write_head(plan: DeliveryPlan, request: Request) -> None:
+    request.setResponseCode(plan.status)
+    for name, value in plan.headers:
+        request.responseHeaders.addRawHeader(name.encode("ascii"), value.encode("latin-1"))
+    if plan.content_length is not None:
+        request.responseHeaders.setRawHeaders(b"Content-Length", [b"%d" % plan.content_length])
+
+
+async def break_off(request: Request, clock: IReactorTime) -> None:
+    """
+    End a response that cannot be completed so that no client can take it for complete, and wait until it has ended.
+
+    Where the framing shows the break, what has been sent may still arrive, and the connection is closed behind it
+    rather than reset: the client has more to resume from, and Chromium resumes a download after a close only
+    (CLIENTS, point 11). Where the end of the connection **is** the framing (HTTP/1.0 without a length), it is reset.
+    """
+    if request.channel is None:
+        return
+    gone = request.notifyFinish()
+    request.unregisterProducer()
+    transport = cast("ITCPTransport", request.channel.transport)
+    if request.responseHeaders.hasHeader(b"Content-Length") or request.chunked:
+        request.loseConnection()
+    else:
+        transport.abortConnection()
+    cut_off = clock.callLater(_LINGER, transport.abortConnection)
+    try:
+        await gone.addErrback(lambda _: None)
+    finally:
+        if cut_off.active():
+            cut_off.cancel()
+
+
+@implementer(IPushProducer)
+class _Stream:
+    """
+    The body of one response: its parts in turn, each from a reader of its own, at the pace of the client.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._reader: AttachmentReader | None = None
+        self._is_paused = False
+        request.registerProducer(self, True)
+
+    async def send(self, plan: DeliveryPlan, first: AttachmentReader, open_reader: OpenReader) -> None:
+        """
+        :param first: the reader of the plan's first part.
+        :raises DownloadError: if the body cannot be completed.
+        """
+        await self._send_part(plan.parts[0], first)
+        for part in plan.parts[1:]:
+            await self._send_part(part, await open_reader(part.byte_range))
+        self._request.write(plan.trailer)
+
+    async def _send_part(self, part: Part, reader: AttachmentReader) -> None:
+        self._reader = reader
+        self._request.write(part.prefix)
+        if self._is_paused:
+            reader.pauseProducing()
+        try:
+            await reader.deliver(self._request.write)
+        finally:
+            reader.stopProducing()
+
+    def end(self) -> None:
+        """The clean end."""
+        self._request.unregisterProducer()
+        self._request.finish()
+
+    def pauseProducing(self) -> None:
+        self._is_paused = True
+        if self._reader is not None:
+            self._reader.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self._is_paused = False
+        if self._reader is not None:
+            self._reader.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """The client is gone. The request hears of it too, and cancels the delivery."""
+        if self._reader is not None:
+            self._reader.stopProducing()

@@ -1,0 +1,111 @@
+"""
+What can go wrong for a client, and the one table that says what the client is told of it.
+
+Errors are CouchDB-shaped: ``{"error": ..., "reason": ...}``. Reasons are sentences of ours, fixed here; what an
+exception says is for the log.
+"""
+
+import json
+
+from attrs import frozen
+
+from txcouchdl.couch.errors import (
+    AttachmentChanged,
+    BadUpstream,
+    CorruptAttachment,
+    DownloadError,
+    RevisionGone,
+    UpstreamFailure,
+    UpstreamRefusedUs,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+
+ALLOWED_METHODS = "GET, HEAD, OPTIONS"
+
+
+class Refusal(DownloadError):
+    """A request that we do not serve: the client's to mend."""
+
+
+class Forbidden(Refusal):
+    """No right token, for whatever reason: there may be no such document."""
+
+
+class NoSuchAttachment(Refusal):
+    """The document, shown a right token for, has no attachment of this name."""
+
+
+class NoSuchRevision(Refusal):
+    """The document has no such revision, or has it no more."""
+
+
+class NoAddress(Refusal):
+    """The request target names no attachment."""
+
+
+class BadTarget(Refusal):
+    """The request target cannot be read."""
+
+
+class BadRevision(Refusal):
+    """``?rev=`` is given, but no revision."""
+
+
+class MethodNotAllowed(Refusal):
+    """Another method than ours."""
+
+
+@frozen
+class ErrorAnswer:
+    """
+    An answer that is an error.
+
+    :ivar error: CouchDB's one-word name for the kind.
+    :ivar reason: one sentence.
+    :ivar headers: more header fields, beyond those that every error has.
+    """
+
+    status: int
+    error: str
+    reason: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def body(self) -> bytes:
+        """JSON with a line's end, as CouchDB writes it."""
+        return json.dumps({"error": self.error, "reason": self.reason}).encode("ascii") + b"\n"
+
+
+_BAD_GATEWAY = "CouchDB did not answer as it should."
+
+# The reason of the 403 is couchdb_download_token's, to the letter: programs may look for it.
+_TABLE: dict[type[DownloadError], ErrorAnswer] = {
+    Forbidden: ErrorAnswer(403, "forbidden", "Incorrect download token or unexisting document or database"),
+    NoSuchAttachment: ErrorAnswer(404, "not_found", "Document is missing attachment"),
+    NoSuchRevision: ErrorAnswer(404, "not_found", "missing"),
+    NoAddress: ErrorAnswer(404, "not_found", "An attachment's address is /{db}/{docid}/{attachment name}."),
+    BadTarget: ErrorAnswer(400, "bad_request", "The path is not percent-encoded UTF-8."),
+    BadRevision: ErrorAnswer(400, "bad_request", "Invalid rev format"),
+    MethodNotAllowed: ErrorAnswer(
+        405, "method_not_allowed", "Only GET, HEAD and OPTIONS are allowed.", (("Allow", ALLOWED_METHODS),)
+    ),
+    UpstreamTimeout: ErrorAnswer(504, "gateway_timeout", "CouchDB did not answer in time."),
+    UpstreamUnavailable: ErrorAnswer(502, "bad_gateway", "CouchDB cannot be reached."),
+    UpstreamRefusedUs: ErrorAnswer(502, "bad_gateway", "CouchDB does not let this gateway in."),
+    BadUpstream: ErrorAnswer(502, "bad_gateway", _BAD_GATEWAY),
+    # The document has it, again and again, and CouchDB does not: a name that its paths cannot express (``//``).
+    RevisionGone: ErrorAnswer(404, "not_found", "Document is missing attachment"),
+    AttachmentChanged: ErrorAnswer(502, "bad_gateway", "The attachment keeps changing."),
+    CorruptAttachment: ErrorAnswer(502, "bad_gateway", "The attachment is damaged in CouchDB."),
+    UpstreamFailure: ErrorAnswer(502, "bad_gateway", _BAD_GATEWAY),
+    DownloadError: ErrorAnswer(500, "internal_server_error", "The gateway failed."),
+}
+
+#: For what is our own fault.
+INTERNAL_ERROR = _TABLE[DownloadError]
+
+
+def answer_for(error: DownloadError) -> ErrorAnswer:
+    """The answer to an error: its own, or the nearest base class's."""
+    return next(_TABLE[kind] for kind in type(error).__mro__ if kind in _TABLE)

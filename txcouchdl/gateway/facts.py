@@ -1,0 +1,57 @@
+"""From a request to facts: what a client says, parsed once, strictly, at the edge."""
+
+from urllib.parse import unquote_to_bytes
+
+from twisted.web.http_headers import Headers
+
+from txcouchdl.gateway.plan import RequestFacts
+
+_BEARER = b"bearer "
+
+
+def facts_of(method: bytes, query: bytes, headers: Headers) -> RequestFacts:
+    """
+    :param query: of the raw request target, without the ``?``.
+    :param headers: of the request; repeated fields are joined, as RFC 9110, section 5.3, has it.
+    """
+    parameters = parse_query(query)
+    return RequestFacts(
+        method=method.decode("latin-1"),
+        token=_token(parameters, headers),
+        rev=_rev(parameters),
+        range=_field(headers, b"Range"),
+        if_match=_field(headers, b"If-Match"),
+        if_none_match=_field(headers, b"If-None-Match"),
+        if_range=_field(headers, b"If-Range"),
+    )
+
+
+def parse_query(query: bytes) -> dict[bytes, list[bytes]]:
+    """The parameters of a query, decoded as forms encode them (``+`` is a space), each with all its values."""
+    parameters: dict[bytes, list[bytes]] = {}
+    for pair in query.split(b"&"):
+        name, _, value = (unquote_to_bytes(part.replace(b"+", b" ")) for part in pair.partition(b"="))
+        parameters.setdefault(name, []).append(value)
+    return parameters
+
+
+def _token(parameters: dict[bytes, list[bytes]], headers: Headers) -> bytes | None:
+    """The secret that is shown: ``?token=``, or else a Bearer token (RFC 6750). One, or it is none."""
+    shown = parameters.get(b"token") or _bearer_tokens(headers)
+    return shown[0] if len(shown) == 1 else None
+
+
+def _bearer_tokens(headers: Headers) -> list[bytes]:
+    credentials = headers.getRawHeaders(b"Authorization", [])
+    return [each[len(_BEARER) :].strip() for each in credentials if each[: len(_BEARER)].lower() == _BEARER]
+
+
+def _rev(parameters: dict[bytes, list[bytes]]) -> str | None:
+    """``?rev=`` as it stands, right or wrong; several are joined, and so are none."""
+    values = parameters.get(b"rev")
+    return None if values is None else b", ".join(values).decode("latin-1")
+
+
+def _field(headers: Headers, name: bytes) -> str | None:
+    values = headers.getRawHeaders(name)
+    return None if values is None else b", ".join(values).decode("latin-1")
