@@ -29,9 +29,7 @@ _unbounded_positions: Final = _positions | st.integers(MAX_LENGTH - 1, 10**40)
 @composite
 def _int_ranges(draw: DrawFn, positions: SearchStrategy[int]) -> IntRange:
     first = draw(positions)
-    return IntRange(
-        first, draw(st.none() | st.integers(first, first + 300) | positions.map(lambda n: first + n))
-    )
+    return IntRange(first, draw(st.none() | st.integers(first, first + 300) | positions.map(lambda n: first + n)))
 
 
 def _range_specs(positions: SearchStrategy[int]) -> SearchStrategy[RangeSpec]:
@@ -248,11 +246,7 @@ content_types: Final = media_types | st.text(_FIELD_CHARACTERS, min_size=1, max_
 def hostile_content_types(draw: DrawFn) -> str:
     """A content type that no field can carry: one character in it would end the field or is no octet."""
     before, after = draw(st.tuples(content_types, content_types))
-    return (
-        before
-        + draw(st.sampled_from("\r\n\x00\x0b\x1b\x7f\u20ac\u2028\ud800"))
-        + draw(st.sampled_from([after, ""]))
-    )
+    return before + draw(st.sampled_from("\r\n\x00\x0b\x1b\x7f\u20ac\u2028\ud800")) + draw(st.sampled_from([after, ""]))
 
 
 # --- file names ---------------------------------------------------------------------------------------------
@@ -270,10 +264,6 @@ hostile_names: Final = st.one_of(
     st.text(st.characters(), max_size=40),
     st.text(_MISCHIEF, max_size=40),
     st.tuples(friendly_names, st.text(_MISCHIEF, max_size=4), friendly_names).map("".join),
-    st.tuples(st.sampled_from("aé日😀 ."), st.integers(200, 400), friendly_names).map(
-        lambda t: t[0] * t[1] + t[2]
-    ),
-    st.sampled_from(
-        ["", ".", "..", " ", ". ", "../..", "a/", "/", "\\", "%2e%2e", "=?utf-8?q?=2e=2e?=", "\u2025"]
-    ),
+    st.tuples(st.sampled_from("aé日😀 ."), st.integers(200, 400), friendly_names).map(lambda t: t[0] * t[1] + t[2]),
+    st.sampled_from(["", ".", "..", " ", ". ", "../..", "a/", "/", "\\", "%2e%2e", "=?utf-8?q?=2e=2e?=", "\u2025"]),
 )

@@ -272,6 +272,22 @@ def test_without_an_alias_only_the_entity_tag_matches(if_match: str) -> None:
     assert verdict is Verdict.PRECONDITION_FAILED
 
 
+def test_without_quotes_the_current_entity_tag_is_no_entity_tag() -> None:
+    def verdict(if_match: str | None, if_none_match: str | None, if_range: str | None) -> Verdict:
+        return evaluate(
+            method="GET",
+            etag=EntityTag("abc="),
+            if_match=if_match,
+            if_none_match=if_none_match,
+            if_range=if_range,
+            if_match_alias=_ALIAS,
+        )
+
+    assert verdict("abc=", None, None) is Verdict.PRECONDITION_FAILED
+    assert verdict(None, "abc=", None) is Verdict.PROCEED
+    assert verdict(None, None, "abc=") is Verdict.PROCEED_WITHOUT_RANGE
+
+
 def test_a_weak_current_entity_tag_is_good_for_if_none_match_only() -> None:
     def verdict(**fields: str) -> Verdict:
         sent: dict[str, str | None] = {"if_match": None, "if_none_match": None, "if_range": None}

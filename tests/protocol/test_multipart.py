@@ -121,6 +121,12 @@ def test_a_boundary_that_needs_quotes_or_is_none_is_refused(boundary: str) -> No
         MultipartByteranges((ByteRange(0, 0),), 1, None, boundary)
 
 
+@pytest.mark.parametrize("boundary", ["a", "a" * 70, "azAZ09'+_.-"])
+def test_a_boundary_of_any_length_up_to_70_is_taken(boundary: str) -> None:
+    framing = MultipartByteranges((ByteRange(0, 0),), 1, None, boundary)
+    assert framing.media_type == f"multipart/byteranges; boundary={boundary}"
+
+
 def test_new_boundaries_are_random_and_valid() -> None:
     boundaries = {new_boundary() for _ in range(100)}
     assert len(boundaries) == 100

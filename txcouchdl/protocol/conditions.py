@@ -161,9 +161,7 @@ def _if_none_match_holds(field: str | None, etag: EntityTag) -> bool | None:
     if field is None:
         return None
     listed = parse_entity_tag_list(field)
-    return listed is not ANY and not any(
-        isinstance(tag, EntityTag) and tag.weakly_equals(etag) for tag in listed
-    )
+    return listed is not ANY and not any(isinstance(tag, EntityTag) and tag.weakly_equals(etag) for tag in listed)
 
 
 def _if_range_holds(field: str | None, etag: EntityTag) -> bool | None:

@@ -67,9 +67,7 @@ def _is_unsafe(character: str) -> bool:
 
 
 def _shortened(name: str) -> str:
-    """``name`` cut to :data:`MAX_NAME_BYTES`, between characters and before its extension."""
-    if len(name.encode()) <= MAX_NAME_BYTES:
-        return name
+    """``name`` cut to :data:`MAX_NAME_BYTES` if it is longer, between characters and before its extension."""
     stem, extension = posixpath.splitext(name)
     if len(extension.encode()) > _MAX_EXTENSION_BYTES:
         stem, extension = name, ""
