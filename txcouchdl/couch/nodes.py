@@ -39,7 +39,13 @@ class Node:
             raise BadNodeURL("not a URL") from None
         _check(parsed)
         bare = parsed.replace(userinfo="").to_uri().to_text().rstrip("/")
-        return cls(bare, _basic(parsed.userinfo))
+        user, _, password = parsed.userinfo.partition(":")
+        return cls(bare, _basic(unquote(user), unquote(password)) if parsed.userinfo else None)
+
+    @classmethod
+    def of(cls, base: str, user: str, password: str) -> "Node":
+        """A node whose parts are known. The base has no slash at its end."""
+        return cls(base, _basic(user, password))
 
 
 def _check(url: EncodedURL) -> None:
@@ -51,10 +57,6 @@ def _check(url: EncodedURL) -> None:
         raise BadNodeURL("a node's URL has no query and no fragment")
 
 
-def _basic(userinfo: str) -> str | None:
+def _basic(user: str, password: str) -> str:
     """The Basic scheme (RFC 7617), in UTF-8. CouchDB knows the scheme by this spelling only (FINDINGS, section 7)."""
-    if not userinfo:
-        return None
-    user, _, password = userinfo.partition(":")
-    credentials = f"{unquote(user)}:{unquote(password)}"
-    return f"Basic {b64encode(credentials.encode()).decode('ascii')}"
+    return f"Basic {b64encode(f'{user}:{password}'.encode()).decode('ascii')}"
