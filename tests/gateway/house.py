@@ -1,0 +1,148 @@
+"""The whole gateway in memory: real Site, real Klein app, real treq and Agent, a scripted node, raw clients."""
+
+import io
+from http.client import HTTPResponse, IncompleteRead
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.protocol import Protocol
+
+from tests.network import End, MemoryAgents, Network
+from tests.scripted import Doc, ScriptedNode, Stored
+from txcouchdl.couch.client import CouchClient
+from txcouchdl.couch.nodes import Node
+from txcouchdl.gateway.app import Gateway
+from txcouchdl.gateway.site import GatewaySite
+from txcouchdl.gateway.tokens import TokenRule
+
+GATEWAY_PORT = 8000
+NODE_PORT = 5984
+TOKEN = "s3cret"
+
+
+class Client(Protocol):
+    """A client that keeps all that it is sent."""
+
+    transport: End
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.is_closed = False
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+
+    def connectionLost(self, reason: object = None) -> None:
+        self.is_closed = True
+
+
+@frozen
+class Answer:
+    """
+    A response, as an independent parser reads it.
+
+    :ivar is_whole: whether it ended as its framing says it should.
+    """
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    is_whole: bool
+    is_closed: bool
+
+    def __getitem__(self, name: str) -> str:
+        return self.headers[name.lower()]
+
+
+def read_answer(received: bytes, method: str, is_closed: bool) -> Answer:
+    """Let http.client read a response out of what a client has received."""
+
+    class _Socket:
+        def makefile(self, *_args: Any, **_kwargs: Any) -> io.BytesIO:
+            return io.BytesIO(received)
+
+    response = HTTPResponse(_Socket(), method=method)  # type: ignore[arg-type]
+    response.begin()
+    is_whole = True
+    try:
+        body = response.read()
+    except IncompleteRead as error:
+        body, is_whole = error.partial, False
+    fields: dict[str, str] = {}
+    for name, value in response.getheaders():
+        assert name.lower() not in fields, f"{name} was sent twice"
+        fields[name.lower()] = value
+    if response.version == 10 and response.length is None and "content-length" not in fields:
+        is_whole = is_whole and is_closed
+    return Answer(response.status, fields, body, is_whole, is_closed)
+
+
+class House:
+    """
+    A gateway in front of a scripted node, with clients at its door.
+
+    The node has one document, ``/db/doc``, opened by :data:`TOKEN`.
+
+    :ivar log: the access log's lines.
+    """
+
+    def __init__(self, attachments: dict[str, Stored] | None = None, token_key: str = "download_token") -> None:
+        self.network = Network()
+        self.node = ScriptedNode(docs={"/db/doc": Doc({token_key: TOKEN}, attachments or {})})
+        self.network.listen(NODE_PORT, self.node)
+        client = CouchClient(
+            Node.parse(f"http://admin:hunter2@127.0.0.1:{NODE_PORT}"), MemoryAgents(self.network), self.network
+        )
+        self.gateway = Gateway(client, TokenRule(token_key), self.network)
+        self.site = GatewaySite(self.gateway.app.resource(), self.network)
+        self.log = _Lines()
+        self.site.logFile = self.log
+        self.site._logDateTime = "[now]"
+        self.network.listen(GATEWAY_PORT, self.site)
+
+    @property
+    def doc(self) -> Doc:
+        return self.node.docs["/db/doc"]
+
+    def connect(self) -> Client:
+        client = Client()
+        self.network.connect(GATEWAY_PORT, client)
+        return client
+
+    def send(
+        self, target: str, headers: dict[str, str] | None = None, method: str = "GET", version: str = "HTTP/1.1"
+    ) -> Client:
+        """A client that has sent its request; nothing has moved yet."""
+        client = self.connect()
+        fields = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+        client.transport.write(f"{method} {target} {version}\r\nHost: test\r\n{fields}\r\n".encode("latin-1"))
+        return client
+
+    def ask(
+        self, target: str, headers: dict[str, str] | None = None, method: str = "GET", version: str = "HTTP/1.1"
+    ) -> Answer:
+        """Ask, let everything move, and read the answer."""
+        client = self.send(target, headers, method, version)
+        self.network.run()
+        return read_answer(client.received, method, client.is_closed)
+
+    def get(self, name: str, range_: str | None = None, **headers: str) -> Answer:
+        """GET an attachment of the document, with its token."""
+        fields = {key.replace("_", "-"): value for key, value in headers.items()}
+        return self.ask(f"/db/doc/{name}?token={TOKEN}", fields if range_ is None else {"Range": range_, **fields})
+
+    def assert_at_rest(self) -> None:
+        """No transfer is open upstream, and nothing is waited for but idle connections."""
+        idle = {call.func.__qualname__ for call in self.network.getDelayedCalls()}
+        assert idle <= _IDLE, idle
+
+
+#: What may be pending when nothing is under way: the time limits of idle connections, client's and node's.
+_IDLE = {"TimeoutMixin.__timedOut", "HTTPConnectionPool._removeConnection"}
+
+
+class _Lines(list[str]):
+    """A log file that is a list."""
+
+    def write(self, line: str) -> None:
+        self.append(line)

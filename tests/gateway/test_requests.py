@@ -1,0 +1,485 @@
+"""Whole requests, through the real Site, app, treq and Agent, against a node that behaves."""
+
+import gzip
+import io
+import json
+from email.parser import BytesParser
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.gateway.house import TOKEN, Answer, House
+from tests.scripted import Doc, Stored
+
+DATA = bytes(range(256)) * 41
+TEXT = "".join(f"line {number}\n" for number in range(3000)).encode()
+
+#: The three ways in which CouchDB stores an attachment, of the same bytes.
+WAYS = {
+    "identity": Stored(TEXT),
+    "compressed": Stored.compressed(TEXT),
+    "encoded": Stored.encoded(gzip.compress(TEXT)),
+}
+
+
+@pytest.fixture
+def house() -> House:
+    return House({"f.bin": Stored(DATA, "video/mp4"), **WAYS, "empty": Stored(b""), "one": Stored(b"1")})
+
+
+def parts_of(answer: Answer) -> list[tuple[str, bytes]]:
+    """The Content-Range and the bytes of each part of a multipart/byteranges body."""
+    head = f"Content-Type: {answer['Content-Type']}\r\n\r\n".encode()
+    message = BytesParser().parse(io.BytesIO(head + answer.body))
+    parts = message.get_payload()
+    assert isinstance(parts, list)
+    return [(part["Content-Range"], part.get_payload(decode=True)) for part in parts]
+
+
+def test_whole_attachment(house: House) -> None:
+    answer = house.get("f.bin")
+    assert (answer.status, answer.body, answer.is_whole, answer.is_closed) == (200, DATA, True, False)
+    etag = house.doc.attachments["f.bin"].etag
+    expected = {
+        "Content-Length": str(len(DATA)),
+        "Content-Type": "video/mp4",
+        "Accept-Ranges": "bytes",
+        "ETag": f'"{etag}"',
+        "Cache-Control": "private",
+        "Content-Disposition": 'inline; filename="f.bin"',
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+    }
+    assert {name: answer[name] for name in expected} == expected
+    assert "sandbox" in answer["Content-Security-Policy"]
+    assert answer["Date"]
+    house.assert_at_rest()
+
+
+def test_nothing_of_the_upstreams_headers_is_passed_on(house: House) -> None:
+    body = Stored(DATA)
+    house.doc.attachments["f.bin"] = body
+    house.node.faults = lambda asked: (
+        None
+        if asked.path == "/db/doc"
+        else [
+            b"HTTP/1.1 200 OK\r\nX-Couch-Request-ID: 1\r\nSet-Cookie: AuthSession=x\r\nServer: CouchDB/3.5.2\r\n"
+            b'ETag: "%s"\r\nContent-Length: %d\r\nX-Evil: 1\r\n\r\n' % (body.etag.encode(), len(DATA)),
+            DATA,
+        ]
+    )
+    answer = house.get("f.bin")
+    assert answer.body == DATA
+    assert not {"x-couch-request-id", "set-cookie", "x-evil"} & set(answer.headers)
+    assert answer["Server"].startswith("txcouchdl/")
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_every_storage_gives_the_identity_bytes(house: House, name: str) -> None:
+    answer = house.get(name, Accept_Encoding="gzip, br")
+    assert (answer.status, answer.body, answer.is_whole) == (200, TEXT, True)
+    assert "content-encoding" not in answer.headers
+    assert answer["ETag"] == f'"{WAYS[name].etag}"'
+    house.assert_at_rest()
+
+
+@pytest.mark.parametrize("name", ["identity", "compressed"])
+@pytest.mark.parametrize(("range_", "expected"), [("bytes=100-199", slice(100, 200)), ("bytes=-7", slice(-7, None))])
+def test_one_range(house: House, name: str, range_: str, expected: slice) -> None:
+    answer = house.get(name, range_)
+    first = TEXT.index(TEXT[expected]) if expected.start < 0 else expected.start
+    assert (answer.status, answer.body) == (206, TEXT[expected])
+    assert answer["Content-Range"] == f"bytes {first}-{first + len(TEXT[expected]) - 1}/{len(TEXT)}"
+    assert answer["Content-Length"] == str(len(TEXT[expected]))
+    house.assert_at_rest()
+
+
+def test_identity_ranges_go_upstream_absolute(house: House) -> None:
+    """CouchDB's suffix ranges lose the first byte (FINDINGS, section 0, point 4)."""
+    house.get("f.bin", f"bytes=-{len(DATA) - 1}")
+    assert house.node.asked[-1].headers["range"] == f"bytes=1-{len(DATA) - 1}"
+
+
+@pytest.mark.parametrize("range_", ["bytes=0-", "bytes=-1000000", f"bytes=0-{len(DATA) - 1}"])
+def test_a_range_of_everything_is_206_and_verified_like_the_whole(house: House, range_: str) -> None:
+    answer = house.get("f.bin", range_)
+    assert (answer.status, answer.body) == (206, DATA)
+    assert answer["Content-Range"] == f"bytes 0-{len(DATA) - 1}/{len(DATA)}"
+    assert "range" not in house.node.asked[-1].headers
+
+
+@pytest.mark.parametrize("name", ["identity", "compressed"])
+def test_several_ranges(house: House, name: str) -> None:
+    answer = house.get(name, "bytes=10-19, 5-7, -4, 15-25, 1000000-")
+    assert answer.status == 206
+    length = len(TEXT)
+    assert parts_of(answer) == [
+        (f"bytes 10-25/{length}", TEXT[10:26]),
+        (f"bytes 5-7/{length}", TEXT[5:8]),
+        (f"bytes {length - 4}-{length - 1}/{length}", TEXT[-4:]),
+    ]
+    assert answer.is_whole
+    assert len(answer.body) == int(answer["Content-Length"])
+    house.assert_at_rest()
+
+
+def test_an_upload_that_was_compressed_has_no_ranges_until_it_was_read_once(house: House) -> None:
+    first = house.get("encoded", "bytes=10-19")
+    assert (first.status, first.body, first["Accept-Ranges"]) == (200, TEXT, "none")
+    assert first["Transfer-Encoding"] == "chunked"
+    second = house.get("encoded", "bytes=10-19")
+    assert (second.status, second.body, second["Accept-Ranges"]) == (206, TEXT[10:20], "bytes")
+    assert house.get("encoded")["Content-Length"] == str(len(TEXT))
+
+
+def test_a_head_of_such_an_upload_promises_no_length(house: House) -> None:
+    answer = house.ask(f"/db/doc/encoded?token={TOKEN}", method="HEAD")
+    assert answer.status == 200
+    assert "content-length" not in answer.headers
+    assert answer["Accept-Ranges"] == "none"
+
+
+def test_http_1_0_gets_such_an_upload_unframed_to_the_close(house: House) -> None:
+    answer = house.ask(f"/db/doc/encoded?token={TOKEN}", version="HTTP/1.0")
+    assert (answer.body, answer.is_closed) == (TEXT, True)
+    assert "transfer-encoding" not in answer.headers
+
+
+def test_http_1_0_with_a_range(house: House) -> None:
+    """axel speaks HTTP/1.0 with ranges (CLIENTS, point 7)."""
+    answer = house.ask(f"/db/doc/f.bin?token={TOKEN}", {"Range": "bytes=1-5"}, version="HTTP/1.0")
+    assert (answer.status, answer.body, answer.is_closed) == (206, DATA[1:6], True)
+
+
+@pytest.mark.parametrize("name", ["f.bin", "compressed"])
+def test_head_is_the_get_without_a_body_and_without_a_read(house: House, name: str) -> None:
+    whole = house.get(name)
+    asked = len(house.node.asked)
+    answer = house.ask(f"/db/doc/{name}?token={TOKEN}", {"Range": "bytes=0-4"}, "HEAD")
+    assert (answer.status, answer.body) == (200, b"")
+    unlike = {"date"}
+    assert {k: v for k, v in answer.headers.items() if k not in unlike} == {
+        k: v for k, v in whole.headers.items() if k not in unlike
+    }
+    assert [each.path for each in house.node.asked[asked:]] == ["/db/doc"]
+
+
+@pytest.mark.parametrize(
+    ("range_", "status", "body"),
+    [(None, 200, b""), ("bytes=0-", 416, None), ("bytes=-1", 200, b""), ("bytes=0-0", 416, None), ("bytes=", 200, b"")],
+)
+def test_empty_attachment(house: House, range_: str | None, status: int, body: bytes | None) -> None:
+    answer = house.get("empty", range_)
+    assert answer.status == status
+    if status == 416:
+        assert answer["Content-Range"] == "bytes */0"
+        assert json.loads(answer.body)["error"] == "requested_range_not_satisfiable"
+    else:
+        assert (answer.body, answer["Content-Length"]) == (body, "0")
+    assert [each.path for each in house.node.asked] == ["/db/doc"]
+
+
+@pytest.mark.parametrize("range_", ["bytes=-1", "bytes=-2", "bytes=0-0", "bytes=0-99"])
+def test_one_byte(house: House, range_: str) -> None:
+    """CouchDB answers 416 to a suffix range of a one-byte attachment (FINDINGS, section 3)."""
+    answer = house.get("one", range_)
+    assert (answer.status, answer.body, answer["Content-Range"]) == (206, b"1", "bytes 0-0/1")
+
+
+def test_unsatisfiable(house: House) -> None:
+    """As curl -C - meets it on a file that it has, and VLC at the end of one."""
+    answer = house.get("f.bin", f"bytes={len(DATA)}-")
+    assert (answer.status, answer["Content-Range"]) == (416, f"bytes */{len(DATA)}")
+    assert answer["Accept-Ranges"] == "bytes"
+    assert [each.path for each in house.node.asked] == ["/db/doc"]
+
+
+def test_two_range_lines_are_one_malformed_field(house: House) -> None:
+    client = house.connect()
+    client.transport.write(
+        f"GET /db/doc/f.bin?token={TOKEN} HTTP/1.1\r\nHost: x\r\nRange: bytes=0-1\r\nRange: bytes=4-5\r\n\r\n".encode()
+    )
+    house.network.run()
+    assert client.received.startswith(b"HTTP/1.1 200 ")
+    assert client.received.endswith(DATA)
+
+
+def test_preconditions_come_before_the_range(house: House) -> None:
+    etag = house.get("f.bin")["ETag"]
+    rev = house.doc.rev
+    unsatisfiable = "bytes=999999-"
+    assert house.get("f.bin", unsatisfiable, If_None_Match=f"W/{etag}").status == 304
+    assert house.get("f.bin", unsatisfiable, If_Match='"other"').status == 412
+    assert house.get("f.bin", "bytes=0-1", If_Match=f'"x", {etag}').status == 206
+    assert house.get("f.bin", "bytes=0-1", If_Match=f"W/{etag}").status == 412
+    assert house.get("f.bin", "bytes=0-1", If_Match=rev).status == 206
+    assert house.get("f.bin", "bytes=0-1", If_Match=f'"{rev}"').status == 206
+    assert house.get("f.bin", "bytes=0-1", If_Match="*").status == 206
+    assert house.get("f.bin", "bytes=0-1", If_Range=etag).status == 206
+    assert house.get("f.bin", "bytes=0-1", If_Range=f"W/{etag}").status == 200
+    assert house.get("f.bin", unsatisfiable, If_Range='"other"').body == DATA
+    assert house.get("f.bin", "bytes=0-1", If_Range="Wed, 21 Oct 2037 07:28:00 GMT").status == 200
+    assert house.get("f.bin", If_Modified_Since="Wed, 21 Oct 2037 07:28:00 GMT").status == 200
+    assert house.get("f.bin", If_Unmodified_Since="Wed, 21 Oct 2015 07:28:00 GMT").status == 200
+    house.assert_at_rest()
+
+
+def test_not_modified_has_the_fields_a_cache_needs_and_no_body(house: House) -> None:
+    etag = house.get("f.bin")["ETag"]
+    answer = house.get("f.bin", If_None_Match=etag)
+    assert (answer.status, answer.body) == (304, b"")
+    assert (answer["ETag"], answer["Cache-Control"]) == (etag, "private")
+    assert "content-type" not in answer.headers
+
+
+# Addresses
+
+
+@given(
+    document_id=st.sampled_from(
+        ["a/b", "ü€", "p+q", "100%", "a#b", "a?b", ".", "..", "x y", "_design/x", "a%2Fb", "a:b"]
+    ),
+    name=st.sampled_from(
+        [
+            "f.bin",
+            "dir/sub/f.bin",
+            "a+b",
+            "a b",
+            "100%",
+            "a#b",
+            "q?x=1",
+            ".",
+            "..",
+            "x/../y",
+            "🎉",
+            "ü",
+            "u\u0308",
+            "a%2Fb",
+            "\0",
+        ]
+    ),
+)
+def test_odd_names_arrive(document_id: str, name: str) -> None:
+    house = House()
+    quoted_id = (
+        "/".join(quote(part, safe="") for part in document_id.split("/", 1))
+        if "_design" in document_id
+        else quote(document_id, safe="")
+    )
+    upstream_id = quoted_id.replace("..", "%2E%2E") if document_id == ".." else quoted_id
+    upstream_id = "%2E" if document_id == "." else upstream_id
+    house.node.docs[f"/db/{upstream_id}"] = Doc({"download_token": TOKEN}, {name: Stored(DATA)})
+    for spelling in {quote(name, safe=""), quote(name, safe="/")}:
+        answer = house.ask(f"/db/{quoted_id}/{spelling}?token={TOKEN}")
+        assert (answer.status, answer.body) == (200, DATA)
+
+
+def test_a_raw_plus_is_a_plus(house: House) -> None:
+    house.doc.attachments["a+b"] = Stored(b"plus")
+    house.doc.attachments["a b"] = Stored(b"space")
+    assert house.get("a+b").body == b"plus"
+    assert house.get("a%20b").body == b"space"
+
+
+def test_a_database_with_a_slash(house: House) -> None:
+    house.node.docs["/a%2Fb/doc"] = Doc({"download_token": TOKEN}, {"f": Stored(b"here")})
+    assert house.ask(f"/a%2Fb/doc/f?token={TOKEN}").body == b"here"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/_users/org.couchdb.user:bob/f",
+        "/db/_local/x/f",
+        "/db/_all_docs/f",
+        "/_all_dbs/x/y",
+        "/../db/doc",
+        "/DB/doc/f",
+        "/db//f",
+    ],
+)
+def test_couchdbs_own_are_refused_without_asking(house: House, target: str) -> None:
+    answer = house.ask(f"{target}?token={TOKEN}")
+    assert answer.status == 403
+    assert house.node.asked == []
+
+
+@pytest.mark.parametrize(
+    "target", ["/", "/db", "/db/doc", "/db/doc/", "/favicon.ico", "/db/_design/x", "/db/_design/x/"]
+)
+def test_too_short_for_an_attachment(house: House, target: str) -> None:
+    answer = house.ask(f"{target}?token={TOKEN}")
+    assert (answer.status, json.loads(answer.body)["error"]) == (404, "not_found")
+    assert house.node.asked == []
+
+
+def test_handlers_of_a_design_document_are_no_attachments(house: House) -> None:
+    house.node.docs["/db/_design/x"] = Doc({"download_token": TOKEN}, {"_view": Stored(b"no"), "f": Stored(b"yes")})
+    assert house.ask(f"/db/_design/x/_view?token={TOKEN}").status == 404
+    assert house.ask(f"/db/_design%2Fx/f?token={TOKEN}").body == b"yes"
+
+
+def test_absolute_form(house: House) -> None:
+    assert house.ask(f"http://gateway.example/db/doc/f.bin?token={TOKEN}").body == DATA
+
+
+# Revisions
+
+
+@pytest.fixture
+def revised(house: House) -> House:
+    house.node.old_docs["/db/doc", "1-old"] = Doc({"download_token": "old"}, {"f.bin": Stored(b"old bytes")}, "1-old")
+    house.doc.rev = "2-new"
+    return house
+
+
+def test_an_old_revision_is_read_with_the_current_token(revised: House) -> None:
+    assert revised.ask(f"/db/doc/f.bin?rev=1-old&token={TOKEN}").body == b"old bytes"
+    assert revised.ask("/db/doc/f.bin?rev=1-old&token=old").status == 403
+    assert revised.ask(f"/db/doc/f.bin?rev=2-new&token={TOKEN}").body == DATA
+
+
+@pytest.mark.parametrize(
+    ("rev", "status", "reason"),
+    [
+        ("9-missing", 404, "missing"),
+        ("bad", 400, "Invalid rev format"),
+        ("", 400, "Invalid rev format"),
+        ("1-old&rev=2-new", 400, "Invalid rev format"),
+        ("1-old%0d%0aX:y", 400, "Invalid rev format"),
+    ],
+)
+def test_a_revision_that_is_none(revised: House, rev: str, status: int, reason: str) -> None:
+    answer = revised.ask(f"/db/doc/f.bin?rev={rev}&token={TOKEN}")
+    assert (answer.status, json.loads(answer.body)["reason"]) == (status, reason)
+    assert revised.ask(f"/db/doc/f.bin?rev={rev}&token=wrong").status == 403
+
+
+def test_a_tombstone_has_no_attachments(revised: House) -> None:
+    revised.node.old_docs["/db/doc", "3-gone"] = Doc({"_deleted": True}, {}, "3-gone")
+    assert revised.ask(f"/db/doc/f.bin?rev=3-gone&token={TOKEN}").status == 404
+
+
+def test_every_read_is_pinned(revised: House) -> None:
+    revised.get("f.bin")
+    assert revised.node.asked[-1].target == "/db/doc/f.bin?rev=2-new"
+
+
+def test_a_revision_compacted_away_meanwhile_is_followed(house: House) -> None:
+    """The same attachment under a newer revision goes on (DESIGN, section 4)."""
+    house.node.docs["/db/doc"].rev = "1-old"
+
+    def compact(asked: object) -> None:
+        if getattr(asked, "path", "") == "/db/doc/f.bin" and house.doc.rev == "1-old":
+            house.doc.rev = "2-new"
+
+    house.node.faults = compact
+    answer = house.get("f.bin")
+    assert (answer.status, answer.body) == (200, DATA)
+    assert house.node.asked[-1].target == "/db/doc/f.bin?rev=2-new"
+
+
+def test_an_attachment_changed_meanwhile_is_planned_anew(house: House) -> None:
+    house.node.docs["/db/doc"].rev = "1-old"
+
+    def change(asked: object) -> None:
+        if getattr(asked, "path", "") == "/db/doc/f.bin" and house.doc.rev == "1-old":
+            house.doc.rev = "2-new"
+            house.doc.attachments["f.bin"] = Stored(b"changed")
+
+    house.node.faults = change
+    answer = house.get("f.bin", "bytes=0-")
+    assert (answer.status, answer.body, answer["Content-Range"]) == (206, b"changed", "bytes 0-6/7")
+
+
+def test_an_attachment_that_changes_all_the_time_is_given_up(house: House) -> None:
+    changes = iter(range(2, 1000))
+
+    def change(asked: object) -> None:
+        if getattr(asked, "path", "") == "/db/doc/f.bin":
+            number = next(changes)
+            house.doc.rev = f"{number}-x"
+            house.doc.attachments["f.bin"] = Stored(b"%d" % number)
+
+    house.node.faults = change
+    assert house.get("f.bin").status == 502
+    assert len(house.node.asked) < 20
+    house.assert_at_rest()
+
+
+def test_a_name_that_couchdb_cannot_be_asked_for(house: House) -> None:
+    """``//`` in a name collapses in CouchDB's paths; the document has it, and no path leads to it."""
+    house.doc.attachments["p//q"] = Stored(b"x")
+    house.node.faults = lambda asked: (
+        [b"HTTP/1.1 404 N\r\nContent-Length: 0\r\n\r\n"] if "p%2F%2Fq" in asked.path else None
+    )
+    assert house.get("p//q").status == 404
+
+
+# Methods, and what goes upstream
+
+
+def test_options_is_the_same_whatever_exists(house: House) -> None:
+    answers = [house.ask(target, method="OPTIONS") for target in ["/db/doc/f.bin", "/no/such/thing", "/"]]
+    assert {(each.status, each["Allow"], each.body) for each in answers} == {(204, "GET, HEAD, OPTIONS", b"")}
+    assert house.node.asked == []
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE", "COPY", "get", "FOO"])
+def test_other_methods(house: House, method: str) -> None:
+    answer = house.ask(f"/db/doc/f.bin?token={TOKEN}", {"X-HTTP-Method-Override": "GET"}, method)
+    assert (answer.status, answer["Allow"]) == (405, "GET, HEAD, OPTIONS")
+    assert json.loads(answer.body)["error"] == "method_not_allowed"
+    assert house.node.asked == []
+
+
+def test_nothing_of_the_clients_headers_goes_upstream(house: House) -> None:
+    house.get(
+        "compressed",
+        "bytes=0-1",
+        Cookie="AuthSession=zzzz",
+        Accept="text/html",
+        Accept_Encoding="identity;q=0",
+        Authorization="Basic YTpi",
+        X_CouchDB_WWW_Authenticate="Cookie",
+        X_Forwarded_For="1.2.3.4",
+        User_Agent="evil",
+    )
+    ours = {"host", "accept", "accept-encoding", "authorization", "connection"}
+    assert [set(each.headers) - ours for each in house.node.asked] == [set(), set()]
+    document, body = house.node.asked
+    assert (document.headers["accept"], body.headers["accept"]) == ("application/json", "*/*")
+    assert (document.headers["accept-encoding"], body.headers["accept-encoding"]) == ("identity", "gzip")
+    assert {each.headers["authorization"] for each in house.node.asked} == {"Basic YWRtaW46aHVudGVyMg=="}
+
+
+def test_the_nodes_cookies_are_not_kept(house: House) -> None:
+    doc = house.doc.json("doc")
+    house.node.faults = lambda asked: (
+        [b"HTTP/1.1 200 OK\r\nSet-Cookie: AuthSession=x; Path=/\r\nContent-Length: %d\r\n\r\n%s" % (len(doc), doc)]
+        if asked.path == "/db/doc"
+        else None
+    )
+    house.get("f.bin")
+    house.get("f.bin")
+    assert not any("cookie" in each.headers for each in house.node.asked)
+
+
+def test_one_connection_serves_many_requests(house: House) -> None:
+    client = house.connect()
+    request = f"GET /db/doc/f.bin?token={TOKEN} HTTP/1.1\r\nHost: x\r\nRange: bytes=0-3\r\n\r\n".encode()
+    client.transport.write(request * 3)
+    house.network.run()
+    assert client.received.count(b"HTTP/1.1 206 Partial Content") == 3
+    assert not client.is_closed
+
+
+def test_ranges_reuse_upstream_connections_and_whole_bodies_do_not(house: House) -> None:
+    for _ in range(3):
+        house.get("f.bin", "bytes=1-3")
+    assert house.network.open_connections(5984) == 1
+    house.get("f.bin")
+    assert house.node.asked[-1].headers["connection"] == "close"
+    assert house.network.open_connections(5984) == 1

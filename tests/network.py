@@ -1,0 +1,259 @@
+"""
+A network in memory: real protocols on both sides, no sockets, no threads, no time but its own.
+
+Unlike Twisted's in-memory transports this one has flow control in both directions, which is what is under test:
+a paused reader stops the flow, a full send buffer pauses the producer behind it, and bytes wait in between.
+
+Nothing moves by itself: :meth:`Network.run` moves everything until nothing moves any more.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, ConnectionRefusedError
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint, ITCPTransport
+from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.web.client import URI, Agent, HTTPConnectionPool
+from twisted.web.iweb import IAgent, IAgentEndpointFactory
+from zope.interface import implementer
+
+#: As twisted.internet.abstract.FileDescriptor.bufferSize.
+SEND_BUFFER = 2**16
+#: Bytes that one delivery carries at most, as one read of a socket does.
+READ_SIZE = 2**16
+
+
+@implementer(ITCPTransport)
+class End:
+    """One end of a connection: the transport of one protocol."""
+
+    disconnecting = False
+
+    def __init__(self, network: "Network", address: IPv4Address) -> None:
+        self.network = network
+        self.address = address
+        self.peer: End
+        self.protocol: Any = None
+        self.sent = bytearray()
+        self.is_connected = True
+        self.is_paused = False
+        self.loss: BaseException | None = None
+        self._producer: Any = None
+        self._is_streaming = True
+        self._producer_is_paused = False
+
+    # ITransport and IConsumer
+
+    def write(self, data: bytes) -> None:
+        assert isinstance(data, bytes)
+        if not self.is_connected:
+            return
+        self.sent += data
+        if self._producer is not None and len(self.sent) > SEND_BUFFER and not self._producer_is_paused:
+            self._producer_is_paused = True
+            self._producer.pauseProducing()
+
+    def writeSequence(self, data: Any) -> None:
+        self.write(b"".join(data))
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        assert self._producer is None
+        assert streaming, "HTTP channels are push producers"
+        if not self.is_connected:
+            producer.stopProducing()
+            return
+        self._producer, self._producer_is_paused = producer, False
+
+    def unregisterProducer(self) -> None:
+        self._producer = None
+
+    def loseConnection(self) -> None:
+        if self.is_connected:
+            self.disconnecting = True
+            # As a socket's: nothing more is read.
+            self.is_paused = True
+
+    def abortConnection(self) -> None:
+        if self.is_connected and self.loss is None:
+            self.sent.clear()
+            self.loss = ConnectionAborted()
+
+    def loseWriteConnection(self) -> None:
+        self.loseConnection()
+
+    def getPeer(self) -> IPv4Address:
+        return self.peer.address
+
+    def getHost(self) -> IPv4Address:
+        return self.address
+
+    # IPushProducer
+
+    def pauseProducing(self) -> None:
+        self.is_paused = True
+
+    def resumeProducing(self) -> None:
+        if self.is_connected and not self.disconnecting:
+            self.is_paused = False
+
+    def stopProducing(self) -> None:
+        self.loseConnection()
+
+    # ITCPTransport's rest
+
+    def getTcpNoDelay(self) -> bool:
+        return True
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        pass
+
+    def getTcpKeepAlive(self) -> bool:
+        return False
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        pass
+
+    # What the network does.
+
+    def step(self) -> bool:
+        """Move what can be moved from here; whether anything did."""
+        if not self.is_connected:
+            return False
+        if self.loss is not None:
+            self._lose(self.loss)
+            self.peer._hang_up(ConnectionLost())
+            return True
+        if self.sent and not self.peer.is_paused:
+            self._deliver()
+            return True
+        if self.disconnecting and not self.sent:
+            self._lose(ConnectionDone())
+            self.peer._hang_up(ConnectionDone())
+            return True
+        return self._wake_producer()
+
+    def _deliver(self) -> None:
+        data = bytes(self.sent[:READ_SIZE])
+        del self.sent[:READ_SIZE]
+        if self.peer.is_connected:
+            self.peer.protocol.dataReceived(data)
+
+    def _wake_producer(self) -> bool:
+        if self._producer is None or not self._producer_is_paused or self.sent:
+            return False
+        self._producer_is_paused = False
+        self._producer.resumeProducing()
+        return True
+
+    def _hang_up(self, loss: BaseException) -> None:
+        """The peer is gone. What it sent before has been delivered, or is lost with it."""
+        if self.is_connected:
+            self._lose(loss)
+
+    def _lose(self, loss: BaseException) -> None:
+        self.is_connected = False
+        self.sent.clear()
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.stopProducing()
+        self.protocol.connectionLost(Failure(loss))
+
+
+class Network(Clock):
+    """
+    A reactor for those who need one, with servers by port.
+
+    :ivar connections: all that were made, pairs of (client's end, server's end).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.connections: list[tuple[End, End]] = []
+        self._servers: dict[int, Factory | None] = {}
+        self._next_port = 40000
+
+    def listen(self, port: int, factory: Factory | None) -> None:
+        """Let a factory answer on a port; ``None`` refuses again."""
+        self._servers[port] = factory
+
+    def connect(self, port: int, protocol: IProtocol) -> End:
+        """Connect a protocol to a port at once. :raises ConnectionRefusedError: if nobody listens."""
+        factory = self._servers.get(port)
+        if factory is None:
+            raise ConnectionRefusedError
+        self._next_port += 1
+        near = End(self, IPv4Address("TCP", "127.0.0.1", self._next_port))
+        far = End(self, IPv4Address("TCP", "127.0.0.1", port))
+        near.peer, far.peer = far, near
+        near.protocol, far.protocol = protocol, factory.buildProtocol(near.address)
+        self.connections.append((near, far))
+        far.protocol.makeConnection(far)
+        near.protocol.makeConnection(near)
+        return near
+
+    def run(self, until: Callable[[], object] = lambda: False) -> None:
+        """Move bytes, and do what is due at once, until nothing moves any more or the condition holds."""
+        for _ in range(1_000_000):
+            if until():
+                return
+            ends = [end for pair in self.connections for end in pair]
+            moved = [end.step() for end in ends]
+            due = [call for call in self.getDelayedCalls() if call.getTime() <= self.seconds()]
+            if due:
+                self.advance(0)
+            elif not any(moved):
+                return
+        raise AssertionError("the network does not come to rest")
+
+    def pass_time(self, seconds: float, step: float = 1.0) -> None:
+        """Let time go by, everything moving meanwhile."""
+        while seconds > 0:
+            self.advance(min(step, seconds))
+            seconds -= step
+            self.run()
+
+    def open_connections(self, port: int) -> int:
+        """How many connections to a port are up."""
+        return sum(far.is_connected and far.address.port == port for _, far in self.connections)
+
+
+@implementer(IStreamClientEndpoint)
+class _Endpoint:
+    def __init__(self, network: Network, port: int) -> None:
+        self._network = network
+        self._port = port
+
+    def connect(self, protocolFactory: IProtocolFactory) -> "Deferred[IProtocol]":  # noqa: N803 (the interface's)
+        protocol = protocolFactory.buildProtocol(IPv4Address("TCP", "127.0.0.1", self._port))
+        assert protocol is not None
+        try:
+            self._network.connect(self._port, protocol)
+        except ConnectionRefusedError as error:
+            return fail(error)
+        return succeed(protocol)
+
+
+@implementer(IAgentEndpointFactory)
+class _Endpoints:
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        return _Endpoint(self._network, uri.port)
+
+
+class MemoryAgents:
+    """Real agents over a network in memory: see :class:`txcouchdl.couch.client.Agents`."""
+
+    def __init__(self, network: Network) -> None:
+        self.persistent: IAgent = self._agent(network, persistent=True)
+        self.closing: IAgent = self._agent(network, persistent=False)
+
+    def _agent(self, network: Network, persistent: bool) -> IAgent:
+        pool = HTTPConnectionPool(network, persistent=persistent)
+        agent: IAgent = Agent.usingEndpointFactory(network, _Endpoints(network), pool)
+        return agent
