@@ -10,9 +10,10 @@ Nothing moves by itself: :meth:`Network.run` moves everything until nothing move
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet import error
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, ConnectionRefusedError
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint, ITCPTransport
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
@@ -42,6 +43,8 @@ class End:
         self.is_connected = True
         self.is_paused = False
         self.loss: BaseException | None = None
+        # Why this end was lost, once it is.
+        self.reason: BaseException | None = None
         self._producer: Any = None
         self._is_streaming = True
         self._producer_is_paused = False
@@ -156,6 +159,7 @@ class End:
 
     def _lose(self, loss: BaseException) -> None:
         self.is_connected = False
+        self.reason = loss
         self.sent.clear()
         producer, self._producer = self._producer, None
         if producer is not None:
@@ -181,10 +185,10 @@ class Network(Clock):
         self._servers[port] = factory
 
     def connect(self, port: int, protocol: IProtocol) -> End:
-        """Connect a protocol to a port at once. :raises ConnectionRefusedError: if nobody listens."""
+        """Connect a protocol to a port at once. :raises error.ConnectionRefusedError: if nobody listens."""
         factory = self._servers.get(port)
         if factory is None:
-            raise ConnectionRefusedError
+            raise error.ConnectionRefusedError
         self._next_port += 1
         near = End(self, IPv4Address("TCP", "127.0.0.1", self._next_port))
         far = End(self, IPv4Address("TCP", "127.0.0.1", port))
@@ -232,8 +236,8 @@ class _Endpoint:
         assert protocol is not None
         try:
             self._network.connect(self._port, protocol)
-        except ConnectionRefusedError as error:
-            return fail(error)
+        except error.ConnectionRefusedError as refusal:
+            return fail(refusal)
         return succeed(protocol)
 
 

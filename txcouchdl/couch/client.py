@@ -65,7 +65,8 @@ _IDLE_CONNECTIONS = 32
 
 # treq must not see the coding, or it would undo it; we must.
 _STORED_CODING = b"X-Txcouchdl-Stored-Coding"
-# What CouchDB says to a user who is not a member of the database (FINDINGS, section 7).
+# What CouchDB says to a user who is not a member of a database. All other refusals (a lockout) are about our
+# credentials, and say nothing of the document (FINDINGS, section 7).
 _NOT_A_MEMBER = b"You are not allowed to access this db."
 
 
@@ -190,16 +191,13 @@ class CouchClient:
         response = await self._get(self._identity, target, {"Accept": "application/json"})
         if response.code == 200:
             return parse_document(await _collect(response, MAX_DOCUMENT), document_id)
-        if response.code in {400, 404} or await self._is_closed_to_us(response):
+        if response.code == 403 and _NOT_A_MEMBER in await _collect(response, _MAX_ERROR):
+            return None
+        if response.code != 403:
             _abandon(response)
+        if response.code in {400, 404}:
             return None
         raise self._failure(response)
-
-    async def _is_closed_to_us(self, response: IResponse) -> bool:
-        """Whether a 403 is about this database. All others (a lockout) are about our credentials, and no answer."""
-        if response.code != 403:
-            return False
-        return _NOT_A_MEMBER in await _collect(response, _MAX_ERROR)
 
     async def attachment(
         self, address: AttachmentAddress, rev: str, byte_range: ByteRange | None, *, gzip: bool
