@@ -14,8 +14,7 @@ from twisted.internet import error
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint, ITCPTransport
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IPushProducer, IStreamClientEndpoint, ITCPTransport
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent, HTTPConnectionPool
@@ -28,7 +27,7 @@ SEND_BUFFER = 2**16
 READ_SIZE = 2**16
 
 
-@implementer(ITCPTransport)
+@implementer(ITCPTransport, IPushProducer)
 class End:
     """One end of a connection: the transport of one protocol."""
 
@@ -177,10 +176,10 @@ class Network(Clock):
     def __init__(self) -> None:
         super().__init__()
         self.connections: list[tuple[End, End]] = []
-        self._servers: dict[int, Factory | None] = {}
+        self._servers: dict[int, IProtocolFactory | None] = {}
         self._next_port = 40000
 
-    def listen(self, port: int, factory: Factory | None) -> None:
+    def listen(self, port: int, factory: IProtocolFactory | None) -> None:
         """Let a factory answer on a port; ``None`` refuses again."""
         self._servers[port] = factory
 
@@ -206,12 +205,22 @@ class Network(Clock):
                 return
             ends = [end for pair in self.connections for end in pair]
             moved = [end.step() for end in ends]
-            due = [call for call in self.getDelayedCalls() if call.getTime() <= self.seconds()]
-            if due:
-                self.advance(0)
-            elif not any(moved):
+            if not self._turn() and not any(moved):
                 return
         raise AssertionError("the network does not come to rest")
+
+    def _turn(self) -> bool:
+        """
+        Run what is due, as one turn of a reactor does; whether anything was. ``Clock.advance`` would also run what
+        that schedules for the next turn.
+        """
+        due = [call for call in self.calls if call.getTime() <= self.seconds()]
+        for call in due:
+            if call.active():
+                self.calls.remove(call)
+                call.called = 1
+                call.func(*call.args, **call.kw)
+        return bool(due)
 
     def pass_time(self, seconds: float, step: float = 1.0) -> None:
         """Let time go by, everything moving meanwhile."""

@@ -165,7 +165,7 @@ def attachment_answer(attachment: Stored, asked: Asked, headers: dict[str, str] 
 
     :param headers: fields to replace.
     """
-    fields = {"ETag": f'"{attachment.etag}"', "Content-Type": attachment.content_type or "application/octet-stream"}
+    fields = {"ETag": f'"{attachment.etag}"'}
     if attachment.encoding == "gzip":
         assert asked.headers["accept-encoding"] == "gzip"
         assert "range" not in asked.headers

@@ -1,11 +1,15 @@
 """The whole gateway in memory: real Site, real Klein app, real treq and Agent, a scripted node, raw clients."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPResponse, IncompleteRead
 from typing import Any
 
 from attrs import frozen
 from twisted.internet.protocol import Protocol
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from zope.interface import implementer
 
 from tests.network import End, MemoryAgents, Network
 from tests.scripted import Doc, ScriptedNode, Stored
@@ -133,7 +137,7 @@ class House:
 
     def assert_at_rest(self) -> None:
         """No transfer is open upstream, and nothing is waited for but idle connections."""
-        idle = {call.func.__qualname__ for call in self.network.getDelayedCalls()}
+        idle = {call.func.__qualname__ for call in self.network.calls}
         assert idle <= _IDLE, idle
 
 
@@ -146,3 +150,19 @@ class _Lines(list[str]):
 
     def write(self, line: str) -> None:
         self.append(line)
+
+
+@contextmanager
+def logged() -> Iterator[list[LogEvent]]:
+    """What is logged meanwhile."""
+    events: list[LogEvent] = []
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        events.append(event)
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield events
+    finally:
+        globalLogPublisher.removeObserver(observe)

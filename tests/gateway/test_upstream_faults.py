@@ -11,9 +11,9 @@ import random
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
+from twisted.logger import LogLevel, formatEvent
 
-from tests.gateway.house import TOKEN, House, read_answer
+from tests.gateway.house import TOKEN, House, logged, read_answer
 from tests.scripted import DYING_WORDS, Asked, Mark, Script, Step, Stored, answer, attachment_answer
 from txcouchdl.couch.client import ANSWER_TIMEOUT, MAX_DOCUMENT
 from txcouchdl.couch.reader import HELD_BACK, STALL_TIMEOUT
@@ -447,12 +447,8 @@ def test_the_break_is_in_the_log() -> None:
     house = house_with(None)
     head, body = head_and_body(house, "identity", None)
     house.node.faults = lambda asked: None if asked.path == "/db/doc" else [head, body[:-1], Mark.CLOSE]
-    events: list[LogEvent] = []
-    globalLogPublisher.addObserver(events.append)
-    try:
+    with logged() as events:
         house.get("identity")
-    finally:
-        globalLogPublisher.removeObserver(events.append)
     [warning] = [formatEvent(event) for event in events if event["log_level"] is LogLevel.warn]
     assert f"after {len(DATA) - 1} of {len(DATA)} bytes" in warning
     [line] = house.log

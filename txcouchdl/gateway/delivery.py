@@ -39,15 +39,16 @@ async def deliver(plan: DeliveryPlan, request: Request, open_reader: OpenReader,
         answer(plan, request)
         return
     first = await open_reader(plan.parts[0].byte_range)
-    _write_head(plan, request)
-    stream = _Stream(request)
     try:
+        _write_head(plan, request)
+        stream = _Stream(request)
         await stream.send(plan, first, open_reader)
+        stream.end()
     except DownloadError as error:
         _log.warn("a download broke off: {error}", error=error)
         await break_off(request, clock)
-    else:
-        stream.end()
+    finally:
+        first.stopProducing()
 
 
 def answer(plan: DeliveryPlan, request: Request) -> None:
@@ -63,6 +64,7 @@ def _write_head(plan: DeliveryPlan, request: Request) -> None:
         request.responseHeaders.addRawHeader(name.encode("ascii"), value.encode("latin-1"))
     if plan.content_length is not None:
         request.responseHeaders.setRawHeaders(b"Content-Length", [b"%d" % plan.content_length])
+    request.write(b"")
 
 
 async def break_off(request: Request, clock: IReactorTime) -> None:

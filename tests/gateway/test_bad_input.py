@@ -1,0 +1,194 @@
+"""Requests that cannot be read, and stubs that would like to write our headers: a clear answer, nothing left behind."""
+
+import json
+from urllib.parse import quote
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.gateway.house import TOKEN, House, logged, read_answer
+from tests.scripted import Stored
+
+
+@pytest.fixture
+def house() -> House:
+    return House({"f": Stored(b"bytes")})
+
+
+def send_raw(house: House, raw: bytes) -> tuple[bytes, bool]:
+    client = house.connect()
+    client.transport.write(raw)
+    house.network.run()
+    return client.received, client.is_closed
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /db/doc/f HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
+        b"GET /db/doc/f HTTP/1.1\r\n" + b"X: y\r\n" * 600 + b"\r\n",
+        b"GET /db/doc/f HTTP/1.1\r\n" + b"X: " + b"y" * 1000 + b"\r\n" * 20 + b"\r\n",
+        b"GET /db/doc/f HTTP/1.1\r\nno colon\r\n\r\n",
+        b"GET /db/doc/f HTTP/1.1\r\nX: a\x00b\r\n\r\n",
+        b"GET /db/doc/f HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"GET /db/doc/f HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"GET /db/doc/f HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET\r\n\r\n",
+        b"GET /db/doc/f\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    ],
+)
+def test_what_is_no_request_is_a_400_in_our_shape(house: House, raw: bytes) -> None:
+    received, is_closed = send_raw(house, raw)
+    if raw.startswith(b"GET /db/doc/f HTTP/1.1\r\nX: yyy"):
+        assert received.startswith(b"HTTP/1.1 ")
+        return
+    got = read_answer(received, "GET", is_closed)
+    assert (got.status, got.is_whole, is_closed) == (400, True, True)
+    assert json.loads(got.body)["error"] == "bad_request"
+    assert house.node.asked == []
+    house.assert_at_rest()
+
+
+@pytest.mark.parametrize(
+    "path", ["/db/doc/%zz", "/db/doc/100%", "/db/%/f", "/db/doc/%ff", "/%c3%28/doc/f", "/db/doc/\xff\xfe"]
+)
+def test_a_path_that_cannot_be_decoded(house: House, path: str) -> None:
+    got = house.ask(f"{path}?token={TOKEN}")
+    assert (got.status, json.loads(got.body)["error"]) == (400, "bad_request")
+    assert house.node.asked == []
+
+
+def test_a_target_that_is_not_ascii_is_no_target(house: House) -> None:
+    """RFC 3986 has no other characters. Browsers encode them; CouchDB would take them raw, twisted.web does not."""
+    raw = f"GET /db/doc/ü.txt?token={TOKEN} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    received, is_closed = send_raw(house, raw)
+    assert (read_answer(received, "GET", is_closed).status, is_closed) == (400, True)
+
+
+@pytest.mark.parametrize("host", ["", "a" * 300, "\xff", "..", "[::1", "a b", "-" * 70 + ".x", "x:y:z", "evil\tx"])
+def test_no_host_field_trips_the_router(house: House, host: str) -> None:
+    received, _ = send_raw(house, f"GET /db/doc/f?token={TOKEN} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1"))
+    assert received.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    "target", ["//db/doc/f", "/db//doc/f", "/db/doc//f", "/db/doc/f/", "/db/doc/./f", "/db/../db/doc/f"]
+)
+def test_no_path_is_redirected_or_resolved(house: House, target: str) -> None:
+    got = house.ask(f"{target}?token={TOKEN}")
+    assert got.status in {403, 404}
+    assert "location" not in got.headers
+
+
+def test_a_short_body_is_skipped(house: House) -> None:
+    raw = f"GET /db/doc/f?token={TOKEN} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello".encode()
+    received, is_closed = send_raw(house, raw * 2)
+    assert received.count(b"HTTP/1.1 200 ") == 2
+    assert not is_closed
+
+
+@pytest.mark.parametrize("extra", ["", "Expect: 100-continue\r\n"])
+def test_a_long_body_is_refused_when_it_is_announced(house: House, extra: str) -> None:
+    raw = f"GET /db/doc/f?token={TOKEN} HTTP/1.1\r\nHost: x\r\n{extra}Content-Length: 100000000000\r\n\r\n".encode()
+    received, is_closed = send_raw(house, raw)
+    got = read_answer(received, "GET", is_closed)
+    assert (got.status, got.is_whole, is_closed) == (413, True, True)
+    assert b"100 Continue" not in received
+    assert house.node.asked == []
+
+
+@pytest.mark.parametrize("chunks", [5, 100])
+def test_a_long_body_is_refused_when_it_has_become_long(house: House, chunks: int) -> None:
+    raw = f"GET /db/doc/f?token={TOKEN} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    received, is_closed = send_raw(house, raw + (b"4000\r\n" + b"x" * 0x4000 + b"\r\n") * chunks + b"0\r\n\r\n")
+    got = read_answer(received, "GET", is_closed)
+    assert (got.status, is_closed) == (413, True)
+    assert received.count(b"HTTP/1.1") == 1
+    house.assert_at_rest()
+
+
+@given(
+    st.text()
+    | st.sampled_from(["text/html\r\nSet-Cookie: a=b", "a\nb", "a\x00b", "x" * 10_000, "é/ü", "\ud800", " ", "a\tb"])
+)
+@example("image/png\r\n\r\n<script>")
+def test_no_content_type_writes_our_headers(content_type: str) -> None:
+    house = House({"f": Stored(b"bytes", content_type)})
+    for range_ in (None, "bytes=0-0,2-2"):
+        got = house.get("f", range_)
+        assert got.status == (200 if range_ is None else 206)
+        assert got.is_whole
+        assert "set-cookie" not in got.headers
+        assert set(got.headers) <= {
+            "server", "date", "content-type", "accept-ranges", "content-disposition", "etag", "cache-control",
+            "x-content-type-options", "content-security-policy", "referrer-policy", "content-length",
+        }  # fmt: skip
+
+
+@given(st.text(min_size=1).filter(lambda name: not name.startswith("_")))
+@example('a"b\r\nX: y')
+@example("../../etc/passwd")
+@example("\u202egpj.exe")
+def test_no_name_writes_our_headers(name: str) -> None:
+    try:
+        quoted = quote(name, safe="")
+    except UnicodeEncodeError:
+        return
+    house = House({name: Stored(b"bytes")})
+    got = house.get(quoted)
+    assert (got.status, got.body) == (200, b"bytes")
+    assert got["Content-Disposition"].isascii()
+
+
+@given(st.binary(max_size=300))
+@example(b"GET / HTTP/1.1\r\n\r\n")
+def test_any_bytes_at_the_door(raw: bytes) -> None:
+    """Nothing hangs, nothing leaks, no error of ours is logged."""
+    house = House({"f": Stored(b"bytes")})
+    with logged() as events:
+        client = house.connect()
+        client.transport.write(raw)
+        house.network.run()
+        client.transport.loseConnection()
+        house.network.run()
+    assert not [event for event in events if event.get("log_failure")]
+    assert not [call for call in house.network.calls if "removeConnection" not in call.func.__qualname__]
+
+
+def test_a_client_that_sends_half_a_head_is_let_go(house: House) -> None:
+    client = house.connect()
+    client.transport.write(b"GET /db/doc/f HTTP/1.1\r\nHo")
+    house.network.run()
+    house.network.pass_time(61)
+    assert client.is_closed
+
+
+def test_a_bug_of_ours_is_a_clean_500(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_args: object) -> None:
+        raise ZeroDivisionError("innards")
+
+    monkeypatch.setattr("txcouchdl.gateway.app.plan_delivery", broken)
+    with logged() as events:
+        got = house.get("f")
+    assert (got.status, json.loads(got.body)["error"]) == (500, "internal_server_error")
+    assert b"innards" not in got.body
+    assert [event for event in events if event.get("log_failure")]
+    house.assert_at_rest()
+
+
+def test_a_bug_of_ours_after_the_status_line_breaks_the_connection(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.doc.attachments["f"] = Stored(b"x" * 100_000)
+
+    async def broken(*_args: object) -> None:
+        raise ZeroDivisionError("innards")
+
+    monkeypatch.setattr("txcouchdl.gateway.delivery._Stream.send", broken)
+    with logged():
+        got = house.get("f")
+    assert (got.status, got.is_whole, got.is_closed) == (200, False, True)
+    house.assert_at_rest()

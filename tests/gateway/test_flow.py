@@ -1,0 +1,178 @@
+"""Back-pressure both ways, and what happens when somebody leaves."""
+
+import gzip
+import tracemalloc
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.gateway.house import TOKEN, Client, House, read_answer
+from tests.network import READ_SIZE, SEND_BUFFER, End
+from tests.scripted import Mark, Stored
+
+BIG = bytes(range(256)) * 2**14
+ZEROS = b"\0" * 64 * 2**20
+
+
+def upstream(house: House) -> End:
+    """The node's end of the newest connection to it."""
+    return [far for _, far in house.network.connections if far.address.port == 5984][-1]
+
+
+def door(client: Client) -> End:
+    """The gateway's end of a client's connection."""
+    return client.transport.peer
+
+
+WAYS = {
+    "identity": Stored(BIG),
+    "compressed": Stored.compressed(BIG),
+    "encoded": Stored.encoded(gzip.compress(BIG)),
+}
+
+
+@pytest.mark.parametrize("range_", [None, "bytes=5-", "bytes=0-9,1000-"])
+@pytest.mark.parametrize("name", WAYS)
+def test_a_client_that_does_not_read_stops_the_node(name: str, range_: str | None) -> None:
+    """What waits in between is bounded, whatever the attachment's length."""
+    house = House(dict(WAYS))
+    client = house.send(f"/db/doc/{name}?token={TOKEN}", {} if range_ is None else {"Range": range_})
+    client.transport.is_paused = True
+    house.network.run()
+    assert client.received == b""
+    assert len(door(client).sent) <= SEND_BUFFER + READ_SIZE + 4096
+    if name == "identity":
+        assert len(upstream(house).sent) > len(BIG) - SEND_BUFFER - 5 * READ_SIZE
+        assert upstream(house).peer.is_paused
+    client.transport.is_paused = False
+    house.network.run()
+    got = read_answer(client.received, "GET", client.is_closed)
+    assert got.is_whole
+    if range_ is None:
+        assert got.body == BIG
+    house.assert_at_rest()
+
+
+def test_nothing_waits_for_a_paused_client_but_the_client() -> None:
+    """A stall is a node that says nothing while it is read from. A client's pause is none."""
+    house = House(dict(WAYS))
+    client = house.send(f"/db/doc/identity?token={TOKEN}")
+    client.transport.is_paused = True
+    house.network.run()
+    house.network.pass_time(3600, step=60)
+    client.transport.is_paused = False
+    house.network.run()
+    assert read_answer(client.received, "GET", client.is_closed).body == BIG
+    house.assert_at_rest()
+
+
+def test_a_few_gzip_bytes_that_inflate_to_many_take_no_memory() -> None:
+    house = House({"bomb": Stored.compressed(ZEROS)})
+    client = house.send(f"/db/doc/bomb?token={TOKEN}")
+    client.transport.is_paused = True
+    tracemalloc.start()
+    try:
+        house.network.run()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * 2**20
+    assert len(door(client).sent) <= SEND_BUFFER + READ_SIZE + 4096
+
+
+def test_inflating_yields_to_others() -> None:
+    """Skipping 64 MiB of zeros is done in steps: another client is answered before it is over."""
+    house = House({"bomb": Stored.compressed(ZEROS), "f": Stored(b"quick")})
+    slow = house.send(f"/db/doc/bomb?token={TOKEN}", {"Range": f"bytes={len(ZEROS) - 5}-"})
+    quick = house.send(f"/db/doc/f?token={TOKEN}")
+    house.network.run(until=lambda: b"quick" in quick.received)
+    assert slow.received == b""
+    house.network.run()
+    assert slow.received.endswith(b"\r\n\r\n" + b"\0" * 5)
+
+
+@given(st.lists(st.booleans(), max_size=40), st.sampled_from(sorted(WAYS)), st.sampled_from([None, "bytes=77-2000000"]))
+def test_any_rhythm_of_reading_gives_the_same_bytes(rhythm: list[bool], name: str, range_: str | None) -> None:
+    house = House(dict(WAYS))
+    client = house.send(f"/db/doc/{name}?token={TOKEN}", {} if range_ is None else {"Range": range_})
+    for is_paused in rhythm:
+        client.transport.is_paused = is_paused
+        for pair in list(house.network.connections):
+            for end in pair:
+                end.step()
+        house.network.advance(0)
+    client.transport.is_paused = False
+    house.network.run()
+    got = read_answer(client.received, "GET", client.is_closed)
+    is_range = range_ is not None and name != "encoded"
+    assert got.body == (BIG[77:2000001] if is_range else BIG)
+    assert got.is_whole
+    house.assert_at_rest()
+
+
+@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 6, 8, 12, 20])
+@pytest.mark.parametrize("how", ["closes", "resets"])
+def test_a_client_that_leaves_ends_the_upstream_transfer_at_once(name: str, steps: int, how: str) -> None:
+    """Players do this on every seek (CLIENTS, point 5)."""
+    house = House(dict(WAYS))
+    client = house.send(f"/db/doc/{name}?token={TOKEN}")
+    for _ in range(steps):
+        for pair in list(house.network.connections):
+            for end in pair:
+                end.step()
+    is_over = client.received and read_answer(client.received, "GET", client.is_closed).is_whole
+    (client.transport.abortConnection if how == "resets" else client.transport.loseConnection)()
+    house.network.run()
+    house.assert_at_rest()
+    assert client.is_closed
+    open_bodies = [
+        far for _, far in house.network.connections if far.address.port == 5984 and far.is_connected and far.sent
+    ]
+    assert not open_bodies
+    assert house.network.open_connections(5984) <= 1, "only an idle one may be left"
+    if not is_over:
+        [line] = house.log
+        assert '" 499 ' in line or '" 200 ' in line
+
+
+def test_a_client_that_leaves_while_the_document_is_read() -> None:
+    house = House(dict(WAYS))
+    house.node.faults = lambda _: [Mark.SILENCE]
+    client = house.send(f"/db/doc/identity?token={TOKEN}")
+    house.network.run()
+    assert house.network.open_connections(5984) == 1
+    client.transport.loseConnection()
+    house.network.run()
+    assert house.network.open_connections(5984) == 0
+    house.assert_at_rest()
+    assert '" 499 ' in house.log[0]
+
+
+def test_a_broken_download_of_a_client_that_reads_nothing_is_cut_off() -> None:
+    """The connection is closed behind what was sent; who does not take it is not waited for without end."""
+    house = House(dict(WAYS))
+    body = WAYS["identity"]
+    head = b'HTTP/1.1 200 OK\r\nETag: "%s"\r\nContent-Length: %d\r\n\r\n' % (body.etag.encode(), len(BIG))
+    house.node.faults = lambda asked: None if asked.path == "/db/doc" else [head, BIG[:300_000], Mark.CLOSE]
+    client = house.send(f"/db/doc/identity?token={TOKEN}")
+    client.transport.is_paused = True
+    house.network.run()
+    client.transport.is_paused = False
+    house.network.run(until=lambda: door(client).disconnecting)
+    client.transport.is_paused = True
+    house.network.pass_time(20)
+    assert not door(client).is_connected
+    house.assert_at_rest()
+
+
+def test_what_was_sent_before_the_break_arrives() -> None:
+    """So that the client has the more to resume from."""
+    house = House(dict(WAYS))
+    body = WAYS["identity"]
+    head = b'HTTP/1.1 200 OK\r\nETag: "%s"\r\nContent-Length: %d\r\n\r\n' % (body.etag.encode(), len(BIG))
+    house.node.faults = lambda asked: None if asked.path == "/db/doc" else [head, BIG[:300_000], Mark.CLOSE]
+    got = house.get("identity")
+    assert got.body == BIG[: 300_000 - 2048]
+    assert (got.is_whole, got.is_closed) == (False, True)
