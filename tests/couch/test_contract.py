@@ -1,0 +1,222 @@
+"""
+What the couch client relies on, as one suite: run against the embedded store, and against a real CouchDB where there
+is one (``tox -e couchdb``).
+"""
+
+import gzip
+import random
+from collections.abc import Callable
+
+import pytest
+from pytest_twisted import ensureDeferred
+
+from tests.servers import Server, reactor
+from txcouchdl.couch.client import CouchClient
+from txcouchdl.couch.documents import Document, Storage
+from txcouchdl.couch.errors import AttachmentChanged, RevisionGone, UpstreamRefusedUs
+from txcouchdl.couch.names import AttachmentAddress
+from txcouchdl.couch.nodes import Node
+from txcouchdl.couch.reader import HELD_BACK, PinnedAttachment, open_reader
+from txcouchdl.couch.source import AttachmentSource, IdentityLengths
+from txcouchdl.protocol.ranges import ByteRange
+
+NOISE = random.Random(0).randbytes(300_000)
+TEXT = "".join(f"{number} über alles\n" for number in range(20_000)).encode()
+
+
+def client_of(server: Server) -> CouchClient:
+    return CouchClient(server.node, server.agents, reactor)
+
+
+async def read(
+    client: CouchClient, address: AttachmentAddress, document: Document, byte_range: ByteRange | None = None
+) -> bytes:
+    stub = document.attachment(address.attachment)
+    assert stub is not None
+    body: list[bytes] = []
+    reader = await open_reader(client, PinnedAttachment(address, document.rev, stub), byte_range, reactor)
+    await reader.deliver(body.append)
+    return b"".join(body)
+
+
+async def current(server: Server, document_id: str) -> Document:
+    document = await client_of(server).document(server.database, document_id)
+    assert document is not None
+    return document
+
+
+@ensureDeferred
+async def test_a_document_and_its_revisions(server: Server) -> None:
+    first = await server.put_document("d", {"download_token": "x", "n": 1})
+    second = await server.put_document("d", {"_rev": first, "download_token": "y", "n": 2})
+    client = client_of(server)
+    document = await current(server, "d")
+    assert (document.id, document.rev, document.fields["n"]) == ("d", second, 2)
+    old = await client.document(server.database, "d", first)
+    assert old is not None
+    assert old.fields["n"] == 1
+    assert await client.document(server.database, "d", "9-" + "0" * 32) is None
+    assert await client.document(server.database, "d", "not a rev") is None
+    await server.compact("d", first)
+    assert await client.document(server.database, "d", first) is None
+
+
+@ensureDeferred
+async def test_documents_that_are_not_there(server: Server) -> None:
+    client = client_of(server)
+    rev = await server.put_document("gone", {"a": 1})
+    tombstone = await server.delete_document("gone", rev)
+    assert await client.document(server.database, "gone") is None
+    assert await client.document(server.database, "never") is None
+    assert await client.document("no-such-database", "d") is None
+    buried = await client.document(server.database, "gone", tombstone)
+    assert buried is not None
+    assert buried.fields["_deleted"] is True
+    assert buried.attachment("f") is None
+
+
+@ensureDeferred
+@pytest.mark.parametrize(
+    ("content_type", "encode", "storage"),
+    [
+        ("application/octet-stream", None, Storage.IDENTITY),
+        ("image/svg+xml", None, Storage.IDENTITY),
+        ("text/plain; charset=utf-8", None, Storage.COMPRESSED),
+        ("Application/JSON", None, Storage.COMPRESSED),
+        ("application/octet-stream", gzip.compress, Storage.ENCODED),
+        ("text/plain", gzip.compress, Storage.ENCODED),
+    ],
+)
+async def test_every_storage_whole_and_in_ranges(
+    server: Server, content_type: str, encode: Callable[[bytes], bytes] | None, storage: Storage
+) -> None:
+    data = TEXT
+    rev = await server.put_document("d", {})
+    headers = {} if encode is None else {"Content_Encoding": "gzip"}
+    await server.put_attachment("d", "f", data if encode is None else encode(data), rev, content_type, **headers)
+    client, address = client_of(server), AttachmentAddress(server.database, "d", "f")
+    document = await current(server, "d")
+    stub = document.attachment("f")
+    assert stub is not None
+    assert (stub.storage, stub.content_type) == (storage, content_type)
+    assert stub.length == (None if storage is Storage.ENCODED else len(data))
+    assert await read(client, address, document) == data
+    if storage is not Storage.ENCODED:
+        last = len(data) - 1
+        for first, end in [(0, 0), (0, last), (1, last), (last, last), (77, 100_000), (last - 5000, last)]:
+            assert await read(client, address, document, ByteRange(first, end)) == data[first : end + 1]
+
+
+@ensureDeferred
+@pytest.mark.parametrize("length", [1, 2, HELD_BACK - 1, HELD_BACK, HELD_BACK + 1, 4096, 65_536, 300_000])
+async def test_every_length(server: Server, length: int) -> None:
+    data = NOISE[:length]
+    rev = await server.put_document("d", {})
+    await server.put_attachment("d", "f", data, rev, "application/octet-stream")
+    document = await current(server, "d")
+    client, address = client_of(server), AttachmentAddress(server.database, "d", "f")
+    assert await read(client, address, document) == data
+    assert await read(client, address, document, ByteRange(length - 1, length - 1)) == data[-1:]
+
+
+@ensureDeferred
+async def test_empty_attachments(server: Server) -> None:
+    rev = await server.put_document("d", {})
+    rev = await server.put_attachment("d", "bin", b"", rev, "application/octet-stream")
+    await server.put_attachment("d", "txt", b"", rev, "text/plain")
+    document = await current(server, "d")
+    stubs = [document.attachment(name) for name in ("bin", "txt")]
+    assert [stub and (stub.length, stub.storage) for stub in stubs] == [(0, Storage.IDENTITY), (0, Storage.COMPRESSED)]
+
+
+@ensureDeferred
+@pytest.mark.parametrize(
+    "document_id", ["a/b", "ü€", "p+q r", "100%", "a#b?c", "_design/x", ".", "..", "a%2Fb", "x:y@z"]
+)
+async def test_odd_names_lead_to_what_they_name(server: Server, document_id: str) -> None:
+    client = client_of(server)
+    rev = await server.put_document(document_id, {})
+    names = [
+        "a b",
+        "a+b",
+        "dir/sub/f",
+        "100%",
+        "a%2Fb",
+        "ü",
+        "u\u0308",
+        "🎉",
+        "q?x=1",
+        "a#b",
+        "..",
+        "x/../y",
+        'q"q',
+        "a\nb",
+        "~",
+    ]
+    for name in names:
+        rev = await server.put_attachment(document_id, name, name.encode(), rev, "application/octet-stream")
+    document = await client.document(server.database, document_id)
+    assert document is not None
+    for name in names:
+        address = AttachmentAddress(server.database, document_id, name)
+        assert await read(client, address, document) == name.encode()
+
+
+@ensureDeferred
+async def test_a_read_is_pinned_to_its_revision(server: Server) -> None:
+    rev = await server.put_document("d", {})
+    old_rev = await server.put_attachment("d", "f", b"old", rev, "application/octet-stream")
+    old = await current(server, "d")
+    await server.put_attachment("d", "f", b"newer", old_rev, "application/octet-stream")
+    client, address = client_of(server), AttachmentAddress(server.database, "d", "f")
+    assert await read(client, address, old) == b"old"
+    assert await read(client, address, await current(server, "d")) == b"newer"
+    await server.compact("d", old_rev)
+    with pytest.raises(RevisionGone):
+        await read(client, address, old)
+
+
+@ensureDeferred
+async def test_a_source_follows_the_same_attachment_and_no_other(server: Server) -> None:
+    rev = await server.put_document("d", {})
+    old_rev = await server.put_attachment("d", "f", NOISE, rev, "application/octet-stream")
+    document = await current(server, "d")
+    stub = document.attachment("f")
+    assert stub is not None
+    address = AttachmentAddress(server.database, "d", "f")
+    pinned = PinnedAttachment(address, document.rev, stub)
+    source = AttachmentSource(client_of(server), pinned, IdentityLengths(), reactor, follows=True)
+    new_rev = await server.put_document("d", {**document.fields, "n": 2})
+    await server.compact("d", old_rev)
+    body: list[bytes] = []
+    await (await source.open(None)).deliver(body.append)
+    assert b"".join(body) == NOISE
+    newest = await server.put_attachment("d", "f", b"another", new_rev, "application/octet-stream")
+    await server.compact("d", new_rev)
+    with pytest.raises(AttachmentChanged):
+        await source.open(None)
+    await server.delete_document("d", newest)
+    with pytest.raises(AttachmentChanged):
+        await source.open(None)
+
+
+@ensureDeferred
+async def test_wrong_credentials(server: Server) -> None:
+    intruder = CouchClient(Node.of(server.node.base, "nobody-of-that-name", "wrong"), server.agents, reactor)
+    with pytest.raises(UpstreamRefusedUs):
+        await intruder.document(server.database, "d")
+
+
+@ensureDeferred
+async def test_a_length_once_read_is_remembered(server: Server) -> None:
+    rev = await server.put_document("d", {})
+    await server.put_attachment("d", "f", gzip.compress(TEXT), rev, "text/plain", Content_Encoding="gzip")
+    document = await current(server, "d")
+    stub = document.attachment("f")
+    assert stub is not None
+    lengths = IdentityLengths()
+    assert lengths.completed(stub).length is None
+    pinned = PinnedAttachment(AttachmentAddress(server.database, "d", "f"), document.rev, stub)
+    source = AttachmentSource(client_of(server), pinned, lengths, reactor, follows=True)
+    await (await source.open(None)).deliver(lambda _: None)
+    assert lengths.completed(stub).length == len(TEXT)
