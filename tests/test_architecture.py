@@ -1,0 +1,120 @@
+"""
+The layers of the house: arrows go one way, and what is pure imports no I/O (``docs/architecture.rst``).
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import txcouchdl
+
+HOUSE = Path(txcouchdl.__file__).parent
+MODULES = {
+    ".".join(("txcouchdl", *path.relative_to(HOUSE).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in HOUSE.rglob("*.py")
+}
+
+#: Each room, and what of the house it may look into. Its own it always may.
+ARROWS = {
+    "txcouchdl": set(),
+    "txcouchdl.protocol": set(),
+    "txcouchdl.couch": {"txcouchdl.protocol"},
+    "txcouchdl.gateway": {"txcouchdl", "txcouchdl.couch", "txcouchdl.protocol"},
+    "txcouchdl.store": {"txcouchdl", "txcouchdl.protocol", "txcouchdl.couch.names", "txcouchdl.couch.documents"},
+    "txcouchdl.demo": {"txcouchdl.couch"},
+    "txcouchdl.options": {"txcouchdl.couch.nodes", "txcouchdl.gateway.tokens"},
+    "txcouchdl.service": {
+        "txcouchdl.couch",
+        "txcouchdl.demo",
+        "txcouchdl.gateway",
+        "txcouchdl.options",
+        "txcouchdl.store",
+    },
+}
+
+#: Modules that do no I/O and can be read, tested and fuzzed alone.
+PURE = {
+    *(module for module in MODULES if module.startswith("txcouchdl.protocol")),
+    "txcouchdl.couch.names",
+    "txcouchdl.couch.documents",
+    "txcouchdl.couch.decoding",
+    "txcouchdl.couch.errors",
+    "txcouchdl.couch.nodes",
+    "txcouchdl.gateway.tokens",
+    "txcouchdl.gateway.plan",
+    "txcouchdl.gateway.errors",
+}
+IMPURE = {
+    "twisted",
+    "treq",
+    "klein",
+    "zope",
+    "socket",
+    "asyncio",
+    "http",
+    "sqlite3",
+    "subprocess",
+    "threading",
+    "os",
+    "io",
+}
+
+
+def imports_of(module: str) -> Iterator[str]:
+    """Every module that a module imports, anywhere in it."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import"
+            assert node.module is not None
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in MODULES else node.module
+
+
+def room_of(module: str) -> str:
+    return max((room for room in ARROWS if module == room or module.startswith(f"{room}.")), key=len)
+
+
+def is_within(module: str, room: str) -> bool:
+    return module == room or (room != "txcouchdl" and module.startswith(f"{room}."))
+
+
+def test_every_module_has_a_room() -> None:
+    assert {module for module in MODULES if room_of(module) == "txcouchdl"} == {"txcouchdl"}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_no_arrow_turns_back(module: str) -> None:
+    room = room_of(module)
+    allowed = {room, *ARROWS[room]}
+    ours = {each for each in imports_of(module) if each.split(".")[0] == "txcouchdl"}
+    assert not {each for each in ours if not any(is_within(each, one) for one in allowed)}
+
+
+@pytest.mark.parametrize("module", sorted(PURE))
+def test_what_is_pure_stays_pure(module: str) -> None:
+    imported = set(imports_of(module))
+    assert not {each for each in imported if each.split(".")[0] in IMPURE}
+    assert {each for each in imported if each.startswith("txcouchdl")} <= PURE
+
+
+def test_the_global_reactor_appears_in_one_place() -> None:
+    wanting = {module for module in MODULES if "twisted.internet.reactor" in _names(module)}
+    assert wanting == {"txcouchdl.service"}
+
+
+def _names(module: str) -> set[str]:
+    tree = ast.walk(ast.parse(MODULES[module].read_text()))
+    found = [node for node in tree if isinstance(node, ast.ImportFrom)]
+    return {f"{node.module}.{alias.name}" for node in found for alias in node.names}
+
+
+def test_the_plugin_imports_nothing_of_ours() -> None:
+    plugin = Path(__file__).parent.parent / "twisted" / "plugins" / "txcouchdl.py"
+    assert "import txcouchdl" not in plugin.read_text()
+    assert not (plugin.parent / "__init__.py").exists()
+    assert not (plugin.parent.parent / "__init__.py").exists()
