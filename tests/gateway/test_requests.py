@@ -52,9 +52,30 @@ def test_whole_attachment(house: House) -> None:
         "Referrer-Policy": "no-referrer",
     }
     assert {name: answer[name] for name in expected} == expected
-    assert "sandbox" in answer["Content-Security-Policy"]
     assert answer["Date"]
     house.assert_at_rest()
+
+
+@pytest.mark.parametrize(
+    ("content_type", "is_sandboxed"),
+    [
+        ("text/html", True),
+        ("image/svg+xml", True),
+        (None, True),
+        ("application/octet-stream", True),
+        ("xvideo/mp4", True),
+        ("video/mp4", False),
+        ("Audio/MPEG", False),
+    ],
+)
+def test_no_attachment_acts_as_our_origin(house: House, content_type: str | None, is_sandboxed: bool) -> None:
+    """And what is played is played: Chromium does not let its own player read the address from within a sandbox."""
+    house.doc.attachments["f"] = Stored(b"<script>", content_type)
+    answer = house.get("f")
+    policy = answer["Content-Security-Policy"].split("; ")
+    assert ("sandbox" in policy) == is_sandboxed
+    assert {"default-src 'none'", "form-action 'none'"} <= set(policy)
+    assert answer["X-Content-Type-Options"] == "nosniff"
 
 
 def test_nothing_of_the_upstreams_headers_is_passed_on(house: House) -> None:

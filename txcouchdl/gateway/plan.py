@@ -28,14 +28,16 @@ _UNSATISFIABLE: Final = ErrorAnswer(416, "requested_range_not_satisfiable", "Req
 #: What every answer about an attachment carries.
 _SAFETY: Final[Headers] = (
     ("X-Content-Type-Options", "nosniff"),
-    # An attachment that is HTML or SVG may be looked at, but runs nothing and is of no origin.
-    (
-        "Content-Security-Policy",
-        "sandbox; default-src 'none'; img-src 'self' data:; media-src 'self'; style-src 'unsafe-inline'",
-    ),
     # The address holds the token.
     ("Referrer-Policy", "no-referrer"),
 )
+# An attachment may be looked at, but it loads nothing and runs nothing; and what could be a page is of no origin.
+_POLICY: Final = (
+    "default-src 'none'; form-action 'none'; img-src 'self' data:; media-src 'self'; style-src 'unsafe-inline'"
+)
+_SANDBOXED: Final = f"sandbox; {_POLICY}"
+# Browsers show these in a player that reads the address again; from within a sandbox it is not let in.
+_PLAYED: Final = ("audio/", "video/")
 # May be kept by the client, for no longer than it is still the same: there is no date to guess an age from.
 _CACHING: Final = ("Cache-Control", "private")
 
@@ -187,8 +189,17 @@ def _described(stub: AttachmentStub, accept_ranges: str, media_type: str | None 
         ("Accept-Ranges", accept_ranges),
         ("Content-Disposition", content_disposition("inline", stub.name)),
         *_tagged(EntityTag(stub.digest.base64)),
+        ("Content-Security-Policy", _policy(stub.content_type)),
         *_SAFETY,
     )
+
+
+def _policy(content_type: str | None) -> str:
+    """
+    The policy for a type. With ``nosniff``, what is declared to be sound or film is never taken for a page.
+    """
+    is_played = content_type is not None and content_type.lower().startswith(_PLAYED)
+    return _POLICY if is_played else _SANDBOXED
 
 
 def safe_content_type(content_type: str | None) -> str | None:
