@@ -14,18 +14,16 @@ from hypothesis import HealthCheck, settings
 from tests.servers import Server, embedded_store, outside_couchdb
 
 # No deadline: the machine may be busy, and a slow example is not a wrong one.
-_COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("quick", max_examples=100, **_COMMON)
-settings.register_profile("ci", max_examples=400, print_blob=True, **_COMMON)
-settings.register_profile("long", max_examples=20_000, **_COMMON)
+_PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", _PATIENT, max_examples=100)
+settings.register_profile("ci", _PATIENT, max_examples=300, print_blob=True)
+settings.register_profile("long", _PATIENT, max_examples=20_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 _NO_COUCHDB = pytest.mark.skipif("COUCHDB_URL" not in os.environ, reason="COUCHDB_URL names no CouchDB")
 
 
-@pytest_twisted.async_yield_fixture(  # type: ignore[untyped-decorator]
-    params=["store", pytest.param("couchdb", marks=[pytest.mark.couchdb, _NO_COUCHDB])]
-)
+@pytest_twisted.async_yield_fixture(params=["store", pytest.param("couchdb", marks=[pytest.mark.couchdb, _NO_COUCHDB])])
 async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Server]:
     """Each implementation of CouchDB's interface that is to be had."""
     async with embedded_store(tmp_path) if request.param == "store" else outside_couchdb() as server:

@@ -49,7 +49,7 @@ class Server:
             method,
             self.node.base + path,
             data=body,
-            headers=Headers({"Authorization": [self.node.authorization], **fields}),
+            headers=Headers({"Authorization": [self.node.authorization or ""], **fields}),
         )
         answer: dict[str, Any] = json.loads(await response.content() or b"{}")
         assert expected is None or response.code == expected, (method, path, response.code, answer)

@@ -4,12 +4,15 @@ Where a strategy draws text from a grammar it gives the text together with what 
 parser can be asked for the meaning. "Near-miss" strategies give text that is malformed by exactly one flaw.
 """
 
+import gzip
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy, composite
 
+from txcouchdl.couch.documents import AttachmentStub, Digest, Storage
+from txcouchdl.couch.names import AttachmentAddress
 from txcouchdl.protocol.conditions import EntityTag
 from txcouchdl.protocol.ranges import MAX_LENGTH, MAX_SPECS, ByteRange, IntRange, RangeSpec, SuffixRange
 
@@ -267,3 +270,222 @@ hostile_names: Final = st.one_of(
     st.tuples(st.sampled_from("aé日😀 ."), st.integers(200, 400), friendly_names).map(lambda t: t[0] * t[1] + t[2]),
     st.sampled_from(["", ".", "..", " ", ". ", "../..", "a/", "/", "\\", "%2e%2e", "=?utf-8?q?=2e=2e?=", "\u2025"]),
 )
+
+# --- CouchDB's names ------------------------------------------------------------------------------------------
+
+#: What some reader of a URL, somewhere, takes for something else.
+_TRICKY_NAMES: Final = [
+    *(".", "..", "...", "a/..", "../a", "./a", "x/../y.bin", "/", "//", "a//b", "/a", "a/"),
+    *("%2F", "%2e%2e", "%", "%zz", "_", "_design", "_local/x", "_all_docs", "%5Fdesign", "http://h/a?b#c"),
+    *("a+b", "+", "%2B", "a b", " ", "a?b", "?", "a#b", "#", "a&b=c;d", ":", "a:b@c", "\\", '"q"', "'", "*", "~", "$"),
+    *("\x00", "a\nb", "\r\n", "\t", "\x7f", "\x85", "\ufeff", "\u2028", "\u2044", "\uff0e\uff0e", "\uff0f"),
+    *("\u00fc", "u\u0308", "\u212b", "\u00c5", "\U0001f389"),
+]
+
+#: Text that UTF-8 can carry; nothing is left out but lone surrogates.
+utf8_text: Final = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+#: An attachment's name, or one segment of a document's id: not empty, any text that a URL can carry.
+names: Final = st.one_of(
+    utf8_text.filter(bool),
+    st.text("ab/.%2Fe+?#\x00\n_~ ", min_size=1, max_size=8),
+    st.sampled_from(_TRICKY_NAMES),
+)
+
+#: A document's id. One that a target cannot say is left out: ``_design`` alone, whose slash is missing.
+document_ids: Final = st.one_of(
+    names.filter(lambda name: name != "_design"),
+    names.map(lambda name: f"_design/{name}"),
+    st.sampled_from(["", "_design/"]),
+)
+
+#: Where an attachment may be, in names of any kind, legal or not.
+addresses: Final = st.builds(AttachmentAddress, names | st.just(""), document_ids, names)
+
+#: Names of databases that CouchDB allows.
+database_names: Final = st.from_regex(r"[a-z][a-z0-9_$()+/-]{0,12}", fullmatch=True)
+
+
+@composite
+def spellings(draw: DrawFn, text: str, safe: str = "", encode_all: bool = False) -> bytes:
+    """The text percent-encoded in any of the ways that mean the same: each octet raw or not, in either case.
+
+    :param safe: ASCII characters that may stay raw, beside letters and digits.
+    :param encode_all: whether to leave nothing raw.
+    """
+    octets = text.encode("utf-8", "surrogatepass")
+    forms = []
+    for octet in octets:
+        escapes = [b"%%%02X" % octet, b"%%%02x" % octet]
+        is_safe = chr(octet).isascii() and (chr(octet).isalnum() or chr(octet) in safe)
+        raw = [bytes([octet])] if is_safe and not encode_all else []
+        forms.append(draw(st.sampled_from(raw + escapes)))
+    return b"".join(forms)
+
+
+# --- documents ------------------------------------------------------------------------------------------------
+
+#: What json.loads makes of any text, numbers that are none and lone surrogates included.
+json_scalars: Final = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.sampled_from([-1, 0, 2**63 - 1, 2**63, 2**64, -(2**63), 10**400]),
+    st.floats(),
+    st.sampled_from([0.0, 1.0, 31.0]),
+    st.text(st.characters(), max_size=12),
+    st.sampled_from(["", "gzip", "GZIP", "identity", "\ud800", "md5-", "31"]),
+)
+
+_json_keys: Final = st.text(st.characters(), max_size=6)
+
+#: Any JSON, not deep.
+json_values: Final[SearchStrategy[Any]] = st.recursive(
+    json_scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_json_keys, inner, max_size=3),
+    max_leaves=8,
+)
+
+digests: Final = st.binary(min_size=16, max_size=16).map(Digest)
+
+#: Any length that an attachment may have, small ones more often.
+attachment_lengths: Final = st.integers(0, 300) | st.integers(0, 2**26) | st.integers(0, 2**63 - 1)
+
+
+@composite
+def stub_objects(draw: DrawFn) -> dict[str, Any]:
+    """A stub as CouchDB writes it, in one of the three storages."""
+    stub: dict[str, Any] = {
+        "content_type": draw(st.sampled_from(["text/plain", "application/octet-stream", "no slash at all", ""])),
+        "revpos": draw(st.integers(0, 50)),
+        "digest": draw(digests).text,
+        "length": draw(attachment_lengths),
+        "stub": True,
+    }
+    if draw(st.booleans()):
+        stub["encoding"] = "gzip"
+        stub["encoded_length"] = draw(st.just(stub["length"]) | attachment_lengths)
+    return stub
+
+
+@composite
+def mutated_stub_objects(draw: DrawFn) -> Any:
+    """A stub with one or two of its fields missing or of another value; or no stub at all."""
+    if draw(st.integers(0, 9)) == 0:
+        return draw(json_values)
+    stub = draw(stub_objects())
+    fields = ["content_type", "revpos", "digest", "length", "stub", "encoding", "encoded_length"]
+    for name in draw(st.lists(st.sampled_from(fields), min_size=1, max_size=2)):
+        if draw(st.booleans()):
+            stub.pop(name, None)
+        else:
+            stub[name] = draw(json_values)
+    return stub
+
+
+@composite
+def stubs(draw: DrawFn, lengths: SearchStrategy[int] = attachment_lengths) -> AttachmentStub:
+    """
+    A stub that a document may have, its names and types hostile; also the fourth kind: uploaded compressed,
+    its length learned by a full pass.
+
+    :param lengths: of the identity representation, where it is known.
+    """
+    length = draw(lengths)
+    stored_length = draw(attachment_lengths)
+    storage, stored_length, known = draw(
+        st.sampled_from(
+            [
+                (Storage.IDENTITY, length, length),
+                (Storage.COMPRESSED, stored_length, length),
+                (Storage.ENCODED, stored_length, None),
+                (Storage.ENCODED, stored_length, length),
+            ]
+        )
+    )
+    content_type = draw(st.none() | content_types | hostile_content_types() | st.text(st.characters(), max_size=20))
+    return AttachmentStub(draw(hostile_names), content_type, draw(digests), storage, stored_length, known)
+
+
+# --- gzip -----------------------------------------------------------------------------------------------------
+
+#: Bytes to compress: short ones, and ones that inflate in more than one step.
+gzip_contents: Final = st.binary(max_size=200) | st.tuples(
+    st.binary(min_size=1, max_size=40), st.integers(1, 150_000)
+).map(lambda drawn: (drawn[0] * (drawn[1] // len(drawn[0]) + 1))[: drawn[1]])
+
+
+@composite
+def gzip_members(draw: DrawFn) -> tuple[bytes, bytes]:
+    """One gzip member (RFC 1952) as some writer may write it, and what it inflates to."""
+    content = draw(gzip_contents)
+    member = gzip.compress(content, draw(st.sampled_from([0, 1, 6, 9])), mtime=draw(st.integers(0, 2**32 - 1)))
+    if draw(st.booleans()):
+        # A file's name behind the ten bytes of the head, as gzip(1) puts it: flag 8, up to a NUL.
+        name = draw(st.binary(max_size=5)).replace(b"\0", b"")
+        member = member[:3] + b"\x08" + member[4:10] + name + b"\0" + member[10:]
+    return member, content
+
+
+@composite
+def cuts(draw: DrawFn, stored: bytes) -> list[bytes]:
+    """The bytes in pieces, as they may come from a network; some perhaps empty."""
+    if draw(st.booleans()):
+        size = draw(st.integers(1, max(len(stored), 1)))
+        # At most some hundred pieces: of more the network knows nothing new.
+        size = max(size, len(stored) // 300)
+        return [stored[at : at + size] for at in range(0, len(stored), size)]
+    # The first and the last bytes are where a piece of less than a head or a trailer hurts.
+    edges = st.integers(0, min(30, len(stored))) | st.integers(max(0, len(stored) - 30), len(stored))
+    places = sorted(draw(st.lists(edges | st.integers(0, len(stored)), max_size=8)))
+    return [stored[first:last] for first, last in zip([0, *places], [*places, len(stored)], strict=True)]
+
+
+# --- secrets --------------------------------------------------------------------------------------------------
+
+#: A document's secret, of any text that JSON can hold: not empty.
+secrets: Final = st.one_of(
+    st.text(st.characters(), min_size=1, max_size=20),
+    st.text("ab", min_size=1, max_size=3),
+    st.sampled_from(["s3cret", "S3cret", "s3cret ", "\u00fc", "u\u0308", "\ud800", "a+b", "a%2Bb", "0", "null", "[]"]),
+)
+
+#: A secret of characters that are in no other part of what it is put into: any piece of it can be looked for.
+telltale_secrets: Final = st.text("QXZJ", min_size=8, max_size=20)
+
+# --- requests -------------------------------------------------------------------------------------------------
+
+
+@composite
+def _close_range_fields(draw: DrawFn) -> str:
+    specs = draw(st.lists(_range_specs(st.integers(0, 40)) | _range_specs(st.integers(0, 300)), min_size=1, max_size=8))
+    return f"bytes={draw(_lists_of([draw(_spec_texts(spec)) for spec in specs]))}"
+
+
+#: Range fields of every kind: well-formed, near-miss and garbage; often of ranges that overlap or touch.
+any_range_fields: Final = st.one_of(
+    _close_range_fields(),
+    range_fields().map(lambda drawn: drawn[0]),
+    ascending_range_fields(),
+    malformed_range_fields,
+    range_garbage,
+)
+
+
+@composite
+def condition_fields(draw: DrawFn, etag: str) -> str | None:
+    """A conditional field, or none; often one that names the entity-tag, strongly or weakly."""
+    listed = entity_tag_lists().map(lambda drawn: drawn[0])
+    return draw(
+        st.none() | st.sampled_from([etag, f"W/{etag}", f'"x", {etag}', "*", "", etag[1:-1]]) | listed | tag_garbage
+    )
+
+
+@composite
+def separate_range_fields(draw: DrawFn, complete_length: int) -> str:
+    """A Range field of several ranges in any order that do not overlap, of a representation of at least 2 bytes."""
+    ends = sorted(draw(st.lists(st.integers(0, complete_length - 1), unique=True, min_size=2, max_size=16)))
+    # Each begins where one ends, or a few bytes on; the last one may reach the end.
+    members = [f"{first}-{last - 1}" for first, last in zip(ends[::2], ends[1::2], strict=False)]
+    members.append(draw(st.sampled_from([f"{ends[-1]}-", f"{ends[-1]}-{ends[-1]}", f"-{complete_length - ends[-1]}"])))
+    return f"{draw(range_units)}={draw(_lists_of(draw(st.permutations(members))))}"

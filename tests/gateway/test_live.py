@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import treq
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.web.http_headers import Headers
 
 from tests.servers import Server, reactor
 from txcouchdl.couch.client import CouchClient
@@ -54,7 +55,7 @@ async def gateway_before(server: Server) -> AsyncIterator[str]:
 
 
 async def fetch(url: str, **headers: str) -> tuple[int, dict[bytes, bytes], bytes]:
-    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    fields = Headers({name.replace("_", "-"): [value] for name, value in headers.items()})
     response = await treq.get(f"{url}?token=t", headers=fields, persistent=False, timeout=60)
     body = await response.content()
     return response.code, {name: values[0] for name, values in response.headers.getAllRawHeaders()}, body

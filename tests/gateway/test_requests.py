@@ -154,6 +154,12 @@ def test_an_upload_that_was_compressed_has_no_ranges_until_it_was_read_once(hous
     assert house.get("encoded")["Content-Length"] == str(len(TEXT))
 
 
+def test_an_upload_of_nothing_at_all_said_to_be_gzip(house: House) -> None:
+    house.doc.attachments["f"] = Stored.encoded(b"")
+    answer = house.get("f")
+    assert (answer.status, answer.body, answer["Content-Length"]) == (200, b"", "0")
+
+
 def test_a_head_of_such_an_upload_promises_no_length(house: House) -> None:
     answer = house.ask(f"/db/doc/encoded?token={TOKEN}", method="HEAD")
     assert answer.status == 200

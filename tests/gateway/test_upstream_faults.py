@@ -74,6 +74,7 @@ def raw(*fields: str) -> bytes:
 #: Answers to the GET of the bytes from 1000 on of the attachment "identity".
 BAD_RANGE_HEADS = {
     "range ignored": answer(200, DATA, IDENTITY_ETAG),
+    "a range that is said to be the whole": answer(200, DATA[1000:], {**IDENTITY_ETAG, "Content-Range": RIGHT_RANGE}),
     "another range": ranged(f"bytes 999-{len(DATA) - 2}/{len(DATA)}"),
     "another complete-length": ranged(f"bytes 1000-{len(DATA) - 1}/{len(DATA) + 1}"),
     "a shorter range": answer(206, DATA[1000:-1], {**IDENTITY_ETAG, "Content-Range": RIGHT_RANGE}),
@@ -202,7 +203,7 @@ DOCUMENT_FAULTS: dict[str, tuple[Script, int]] = {
         502,
     ),
     "deep nesting": ([answer(200, b'{"_id":"doc","_rev":"1-a","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}")], 502),
-    "a huge number": ([answer(200, b'{"_id":"doc","_rev":"1-a","x":' + b"9" * 10_000 + b"}")], 502),
+    "a huge number, and no token": ([answer(200, b'{"_id":"doc","_rev":"1-a","x":' + b"9" * 10_000 + b"}")], 403),
     "cut": ([answer(200, b'{"_id":"doc"', length=500), Mark.CLOSE], 502),
     "reset": ([Mark.ABORT], 502),
     "dying words": ([answer(200, b'{"_id":"doc",' + DYING_WORDS, length=50_000), Mark.CLOSE], 502),

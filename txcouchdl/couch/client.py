@@ -16,6 +16,7 @@ from typing import TypeVar, cast
 from urllib.parse import quote
 
 from attrs import frozen
+from hyperlink import EncodedURL
 from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
 from twisted.internet import defer
@@ -130,6 +131,22 @@ def _hide_coding(response: IResponse) -> IResponse:
     return response
 
 
+class _ReadyURL(EncodedURL):
+    """
+    A URL that goes out as it stands. treq would take it apart, and pass its host through IDNA, which knows neither
+    IPv6 addresses nor the underscores of container networks.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def to_uri(self) -> "_ReadyURL":
+        return self
+
+    def to_text(self, with_password: bool = False) -> str:
+        return self._text
+
+
 @frozen
 class BodyHead:
     """
@@ -228,7 +245,8 @@ class CouchClient:
         headers = Headers({name: [value] for name, value in fields.items()})
         if self._node.authorization is not None:
             headers.setRawHeaders("Authorization", [self._node.authorization])
-        asking = client.get(f"{self._node.base}{target}", headers=headers, allow_redirects=False, unbuffered=True)
+        url = _ReadyURL(f"{self._node.base}{target}")
+        asking = client.get(url, headers=headers, allow_redirects=False, unbuffered=True)
         try:
             return cast("IResponse", await asking)
         except ConnectTimeout:

@@ -52,9 +52,12 @@ class Digest:
         if not isinstance(text, str) or not text.startswith("md5-"):
             raise ValueError("not an MD5 digest")
         try:
-            return cls(b64decode(text[4:].encode("ascii"), validate=True))
+            digest = cls(b64decode(text[4:].encode("ascii"), validate=True))
         except (binascii.Error, UnicodeEncodeError):
             raise ValueError("not base64") from None
+        if digest.text != text:
+            raise ValueError("not base64 as CouchDB writes it")
+        return digest
 
     @property
     def base64(self) -> str:
@@ -140,16 +143,26 @@ def parse_document(body: bytes, document_id: str) -> Document:
     :param document_id: the document asked for; an answer with another's ``_id`` is refused.
     :raises BadDocument: if it is not that document.
     """
-    try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError):
-        raise BadDocument("not JSON") from None
+    fields = _parse_json(body)
     if not isinstance(fields, dict) or fields.get("_id") != document_id:
         raise BadDocument("not the document asked for")
     rev = fields.get("_rev")
     if not isinstance(rev, str) or not _REVISION.fullmatch(rev):
         raise BadDocument("no revision")
     return Document(document_id, rev, fields)
+
+
+def _parse_json(body: bytes) -> object:
+    try:
+        try:
+            return json.loads(body)
+        except json.JSONDecodeError:
+            raise
+        except ValueError:
+            # JSON knows no limit for the digits of a number; Python does. We need none of them exactly.
+            return json.loads(body, parse_int=float)
+    except (ValueError, RecursionError):
+        raise BadDocument("not JSON") from None
 
 
 def is_revision(text: str) -> bool:
@@ -185,7 +198,8 @@ def _storage(stub: Mapping[str, object]) -> tuple[Storage, int, int | None]:
         raise BadDocument("a stub's encoding is unknown")
     encoded_length = _length(stub, "encoded_length")
     if encoded_length == length:
-        return Storage.ENCODED, encoded_length, None
+        # Of nothing at all, the length is known after all.
+        return Storage.ENCODED, encoded_length, None if length else 0
     return Storage.COMPRESSED, encoded_length, length
 
 

@@ -1,15 +1,16 @@
 """
 One line for each request, in the combined format that log tools know, and without secrets.
 
-Of a request target's query nothing is written but ``rev``: a token may be called by its name or by an escape of
+Of a request target's query nothing is written but a revision: a token may be called by its name or by an escape of
 it, and tomorrow's parameters may be secret too. Of a Referer field only what stands before its query is.
 """
 
-from urllib.parse import unquote_to_bytes
+import re
 
 from twisted.web.server import Request
 
-_SHOWN = {b"rev"}
+# Nothing that somebody may have pasted behind it.
+_REVISION = re.compile(rb"rev=[0-9]{1,19}-[0-9a-f]{1,64}")
 _PRINTABLE = {byte: chr(byte) for byte in range(0x20, 0x7F) if byte not in b'"\\'}
 
 
@@ -35,10 +36,10 @@ def redacted_target(target: bytes) -> bytes:
 
 def _redacted(pair: bytes) -> bytes:
     name, equals, _ = pair.partition(b"=")
-    if not equals:
-        # A value without its name: it may be anything.
-        return b"***" if pair else b""
-    return pair if unquote_to_bytes(name) in _SHOWN else name + b"=***"
+    if _REVISION.fullmatch(pair) or not pair:
+        return pair
+    # A value without its name may be anything.
+    return name + b"=***" if equals else b"***"
 
 
 def _bare(url: bytes) -> bytes:

@@ -37,7 +37,8 @@ _POLICY: Final = (
 )
 _SANDBOXED: Final = f"sandbox; {_POLICY}"
 # Browsers show these in a player that reads the address again; from within a sandbox it is not let in.
-_PLAYED: Final = ("audio/", "video/")
+# One type and nothing else: of several, joined by commas, browsers take the last.
+_PLAYED: Final = re.compile(r"(audio|video)/[!#$&^_.+a-z0-9-]+ *(;[^,]*)?", re.IGNORECASE | re.ASCII)
 # May be kept by the client, for no longer than it is still the same: there is no date to guess an age from.
 _CACHING: Final = ("Cache-Control", "private")
 
@@ -155,11 +156,11 @@ def _plan_body(stub: AttachmentStub, field: str | None, new_boundary: Callable[[
 
 def _is_too_dear(ranges: tuple[ByteRange, ...], stub: AttachmentStub) -> bool:
     """
-    Whether many small ranges would cost more than the whole representation, and a good deal at that: of gzip, each
-    is read and inflated from the first byte on.
+    Whether many small ranges would cost more than the whole representation twice, and a good deal at that: of gzip,
+    each is read and inflated from the first byte on.
     """
     inflated = sum(each.last + 1 for each in ranges)
-    return stub.storage is not Storage.IDENTITY and inflated > max(stub.stored_length, _CHEAP, stub.length or 0)
+    return stub.storage is not Storage.IDENTITY and inflated > max(_CHEAP, 2 * (stub.length or 0))
 
 
 def _plan_range(stub: AttachmentStub, byte_range: ByteRange, complete_length: int) -> DeliveryPlan:
@@ -183,23 +184,23 @@ def _tagged(etag: EntityTag) -> Headers:
 
 def _described(stub: AttachmentStub, accept_ranges: str, media_type: str | None = None) -> Headers:
     """The header fields of a 200 and a 206."""
-    content_type = media_type or safe_content_type(stub.content_type)
+    own_type = safe_content_type(stub.content_type)
+    content_type = media_type or own_type
     return (
         *((("Content-Type", content_type),) if content_type is not None else ()),
         ("Accept-Ranges", accept_ranges),
         ("Content-Disposition", content_disposition("inline", stub.name)),
         *_tagged(EntityTag(stub.digest.base64)),
-        ("Content-Security-Policy", _policy(stub.content_type)),
+        ("Content-Security-Policy", _policy(own_type)),
         *_SAFETY,
     )
 
 
 def _policy(content_type: str | None) -> str:
     """
-    The policy for a type. With ``nosniff``, what is declared to be sound or film is never taken for a page.
+    :param content_type: as it is sent. With ``nosniff``, what is said to be sound or film is never taken for a page.
     """
-    is_played = content_type is not None and content_type.lower().startswith(_PLAYED)
-    return _POLICY if is_played else _SANDBOXED
+    return _POLICY if content_type is not None and _PLAYED.fullmatch(content_type) else _SANDBOXED
 
 
 def safe_content_type(content_type: str | None) -> str | None:
