@@ -23,7 +23,7 @@ ARROWS = {
     "txcouchdl.couch": {"txcouchdl.protocol"},
     "txcouchdl.gateway": {"txcouchdl", "txcouchdl.couch", "txcouchdl.protocol"},
     "txcouchdl.store": {"txcouchdl", "txcouchdl.protocol", "txcouchdl.couch.names", "txcouchdl.couch.documents"},
-    "txcouchdl.demo": {"txcouchdl.couch"},
+    "txcouchdl.demo": {"txcouchdl.couch", "txcouchdl.gateway.tokens"},
     "txcouchdl.options": {"txcouchdl.couch.nodes", "txcouchdl.gateway.tokens"},
     "txcouchdl.service": {
         "txcouchdl.couch",

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from attrs import frozen
 from twisted.python import usage
@@ -27,7 +27,17 @@ class StartError(SystemExit, Exception):
     """
 
     def __init__(self, sentence: str) -> None:
-        super().__init__(f"twistd couchdl: {sentence}")
+        # An endpoint, or an error of the system's, may bring line ends.
+        line = f"twistd couchdl: {' '.join(sentence.split())}"
+        super().__init__(line)
+        self.code = line
+
+    def tell(self, terminal: TextIO | None) -> None:
+        """Write the line, for whoever has standard error redirected to a log by now. It is not written again."""
+        if terminal is not None:
+            terminal.write(f"{self}\n")
+            terminal.flush()
+        self.code = 1
 
 
 @frozen
@@ -84,8 +94,7 @@ class Options(usage.Options):
         self._urls.append(url)
 
     def opt_token_key(self, key: str) -> None:
-        """Field of a document that holds its secret; dots lead into nested objects.
-        [default: $DOWNLOAD_TOKEN_KEY_NAME, then download_token]"""
+        """Field with the secret; dots lead into objects. [default: $DOWNLOAD_TOKEN_KEY_NAME, then download_token]"""
         self._key = key
 
     def opt_store(self, directory: str) -> None:
@@ -134,22 +143,25 @@ class Options(usage.Options):
         )
 
     @staticmethod
-    def _demand(otherwise: str, *absent: object) -> None:
-        if any(absent):
+    def _demand(otherwise: str, *absent: str | list[str] | None) -> None:
+        if any(each is not None and each != [] for each in absent):
             raise usage.UsageError(otherwise)
 
     def _embedded_store(self) -> StoreSettings | None:
         directory = DEMO_DIRECTORY if self._is_demo else self._store
         if directory is None:
             return None
-        return StoreSettings(Path(directory), self._store_listen or DEFAULT_STORE_LISTEN)
+        listen = DEFAULT_STORE_LISTEN if self._store_listen is None else self._store_listen
+        if not directory or not listen:
+            raise usage.UsageError("--store and --store-listen cannot be empty")
+        return StoreSettings(Path(directory), listen)
 
     def _rule(self, environment: Mapping[str, str]) -> TokenRule:
         key = self._key if self._key is not None else environment.get("DOWNLOAD_TOKEN_KEY_NAME") or DEFAULT_KEY
         try:
             return TokenRule(key)
         except ValueError as error:
-            raise usage.UsageError(f"--token-key: {error}") from None
+            raise usage.UsageError(f"--token-key or DOWNLOAD_TOKEN_KEY_NAME: {error}") from None
 
     def _node(self, environment: Mapping[str, str]) -> Node:
         urls = self._urls or [url for url in environment.get("COUCHDB_URL", "").split(",") if url.strip()]

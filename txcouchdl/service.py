@@ -54,6 +54,7 @@ class GatewayService(Service):
         self._show = show
         self._agents = NetworkAgents(reactor)
         self._store: Store | None = None
+        self._sites: list[GatewaySite] = []
         self._ports: list[IListeningPort] = []
 
     def privilegedStartService(self) -> None:
@@ -61,11 +62,21 @@ class GatewayService(Service):
         :raises StartError: if the gateway or the store cannot listen, or the store not be opened.
         """
         super().privilegedStartService()
+        try:
+            self._start()
+        except StartError as error:
+            # In the log for a daemon, whose standard error leads nowhere; and where twistd -n logs to a file.
+            _log.critical("{error}", error=error)
+            error.tell(sys.__stderr__)
+            raise
+
+    def _start(self) -> None:
         settings = self._settings
         node = settings.node if settings.store is None else self._start_store(settings.store)
         client = CouchClient(cast(Node, node), self._agents, self._reactor)
         resource = Gateway(client, settings.rule, self._reactor).app.resource()
-        urls = [self._listen(each, GatewaySite(resource, self._reactor)) for each in settings.listen]
+        self._sites = [GatewaySite(resource, self._reactor) for _ in settings.listen]
+        urls = [self._listen(*each) for each in zip(settings.listen, self._sites, strict=True)]
         if settings.is_demo:
             self._reactor.callWhenRunning(self._begin_demo, node, urls[0] or "")
 
@@ -110,17 +121,18 @@ class GatewayService(Service):
         filling.addErrback(lambda failure: _log.failure("the demo could not be filled", failure))
 
     async def _fill_demo(self, node: Node, gateway: str) -> None:
-        key = self._settings.rule.key
-        await demo.fill(node, key, self._agents.persistent)
+        await demo.fill(node, self._settings.rule, self._agents.persistent)
         lines = "".join(f"\n    {link}" for _, link in demo.links(gateway))
         self._show(f"\nThe demo is ready. Open these in a browser, or with curl:\n{lines}\n")
 
     def stopService(self) -> "Deferred[None]":
-        """Stop listening, then let go of the connections to CouchDB and of the store."""
+        """Break off what is under way, stop listening, then let go of the connections to CouchDB and of the store."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         await maybeDeferred(super().stopService)
+        for site in self._sites:
+            await site.abort()
         for port in self._ports:
             await maybeDeferred(port.stopListening)
         await self._agents.close()

@@ -131,7 +131,7 @@ def _hide_coding(response: IResponse) -> IResponse:
     return response
 
 
-class _ReadyURL(EncodedURL):
+class ReadyURL(EncodedURL):
     """
     A URL that goes out as it stands. treq would take it apart, and pass its host through IDNA, which knows neither
     IPv6 addresses nor the underscores of container networks.
@@ -140,7 +140,7 @@ class _ReadyURL(EncodedURL):
     def __init__(self, text: str) -> None:
         self._text = text
 
-    def to_uri(self) -> "_ReadyURL":
+    def to_uri(self) -> "ReadyURL":
         return self
 
     def to_text(self, with_password: bool = False) -> str:
@@ -245,7 +245,7 @@ class CouchClient:
         headers = Headers({name: [value] for name, value in fields.items()})
         if self._node.authorization is not None:
             headers.setRawHeaders("Authorization", [self._node.authorization])
-        url = _ReadyURL(f"{self._node.base}{target}")
+        url = ReadyURL(f"{self._node.base}{target}")
         asking = client.get(url, headers=headers, allow_redirects=False, unbuffered=True)
         try:
             return cast("IResponse", await asking)

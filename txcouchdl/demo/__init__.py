@@ -12,8 +12,10 @@ from typing import Any, Final
 from treq.client import HTTPClient
 from twisted.web.iweb import IAgent
 
+from txcouchdl.couch.client import ReadyURL
 from txcouchdl.couch.names import AttachmentAddress, attachment_path, document_path
 from txcouchdl.couch.nodes import Node
+from txcouchdl.gateway.tokens import TokenRule
 
 #: The secret in the demo's document. No secret at all: it is for the demo's own media, and stands in the README.
 TOKEN: Final = "open-sesame"  # noqa: S105
@@ -31,21 +33,21 @@ class DemoFailed(Exception):
     """The store did not take the demo."""
 
 
-async def fill(node: Node, token_key: str, agent: IAgent) -> None:
+async def fill(node: Node, rule: TokenRule, agent: IAgent) -> None:
     """
-    Put the demo's document where it is not yet; leave what is there alone.
+    Put the demo's document where it is not yet; of what is there, only see to it that the secret opens it.
 
     :param node: with the rights of an admin.
-    :param token_key: the field to put the secret in.
+    :param rule: says where the secret belongs.
     :raises DemoFailed: if the store answers otherwise than it should.
     """
     filler = _Filler(node, HTTPClient(agent))
     await filler.put(f"/{_DATABASE}", b"", {201, 412})
     path = document_path(_DATABASE, _DOCUMENT)
-    document = await filler.get(path)
-    if document is None:
-        body = json.dumps(_nested(token_key, TOKEN)).encode("ascii")
-        document = {"_rev": (await filler.put(path, body, {201}))["rev"]}
+    document = await filler.get(path) or {}
+    if not rule.allows(document, TOKEN.encode("ascii")):
+        document |= _nested(rule.key, TOKEN)
+        document["_rev"] = (await filler.put(path, json.dumps(document).encode("ascii"), {201}))["rev"]
     for name, content_type in _MEDIA.items():
         if name not in document.get("_attachments", {}):
             media = (files(__name__) / "media" / name).read_bytes()
@@ -78,7 +80,7 @@ class _Filler:
         self._client = client
 
     async def get(self, path: str) -> dict[str, Any] | None:
-        response = await self._client.get(self._node.base + path, headers=self._headers("application/json"))
+        response = await self._client.get(ReadyURL(self._node.base + path), headers=self._headers("application/json"))
         body: dict[str, Any] = json.loads(await response.content())
         if response.code == 404:
             return None
@@ -89,7 +91,9 @@ class _Filler:
     async def put(
         self, path: str, body: bytes, expected: set[int], content_type: str = "application/json"
     ) -> dict[str, Any]:
-        response = await self._client.put(self._node.base + path, data=body, headers=self._headers(content_type))
+        response = await self._client.put(
+            ReadyURL(self._node.base + path), data=body, headers=self._headers(content_type)
+        )
         answer: dict[str, Any] = json.loads(await response.content())
         if response.code not in expected:
             raise DemoFailed(f"{path}: {response.code}")

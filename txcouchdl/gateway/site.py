@@ -9,7 +9,9 @@ The HTTP server under the app: what twisted.web and Klein would do before we are
 
 from typing import cast
 
-from twisted.internet.interfaces import IReactorTime, ITCPTransport, ITransport
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IConsumer, IReactorTime, ITCPTransport
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
@@ -23,6 +25,8 @@ from txcouchdl.gateway.errors import INTERNAL_ERROR, ErrorAnswer
 _LONGEST_BODY = 64 * 2**10
 #: Seconds between requests, and for the head of one.
 IDLE_TIMEOUT = 60
+#: Seconds for a refused client to take its answer.
+_LINGER = 5
 _SERVER = f"txcouchdl/{txcouchdl.__version__}".encode("ascii")
 
 _BAD_REQUEST = ErrorAnswer(400, "bad_request", "The request cannot be read, or its head is too long.")
@@ -90,6 +94,19 @@ class GatewayRequest(Request):
 class GatewayChannel(HTTPChannel):
     """One connection."""
 
+    #: Given to each by its factory.
+    site: "GatewaySite"
+    _is_refused = False
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.site.channels.add(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        self.site.channels.discard(self)
+        self.site.notice_end()
+
     def lineLengthExceeded(self, line: bytes) -> None:
         self.refuse(_BAD_REQUEST)
 
@@ -97,13 +114,31 @@ class GatewayChannel(HTTPChannel):
         self.refuse(_BAD_REQUEST)
 
     def refuse(self, answer: ErrorAnswer) -> None:
-        """Answer a request that cannot be read to its end, and close."""
+        """
+        Answer a request that cannot be read to its end, and close.
+
+        The client may still be sending. A connection that is closed on unread bytes is reset, and the answer lost
+        with it: so only our side is closed, and for a while what comes is dropped.
+        """
+        if self._is_refused:
+            return
+        self._is_refused = True
         head = (
             f"HTTP/1.1 {answer.status} {answer.error}\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(answer.body)}\r\nConnection: close\r\n\r\n"
         )
-        cast(ITransport, self.transport).write(head.encode("ascii") + answer.body)
-        self.loseConnection()
+        transport = cast(ITCPTransport, self.transport)
+        self._log.info("refused a request: {status} {error}", status=answer.status, error=answer.error)
+        transport.write(head.encode("ascii") + answer.body)
+        # Lines are read one after the other out of what has come already.
+        self.dataReceived = self.lineReceived = self.rawDataReceived = _drop  # type: ignore[method-assign]
+        self.setTimeout(_LINGER)
+        cast(IConsumer, transport).unregisterProducer()
+        transport.loseWriteConnection()
+
+
+def _drop(data: bytes) -> None:
+    """What a refused client still sends."""
 
 
 class GatewaySite(Site):
@@ -120,6 +155,8 @@ class GatewaySite(Site):
             reactor=reactor,
             parsePOSTFormSubmission=False,
         )
+        self.channels: set[GatewayChannel] = set()
+        self._ended: Deferred[None] | None = None
         # Ours instead of the one that can also speak HTTP/2, which takes extras to install and has no such channel.
         self.protocol = GatewayChannel  # type: ignore[assignment,method-assign]
 
@@ -127,6 +164,21 @@ class GatewaySite(Site):
         request.setHeader(b"Server", _SERVER)
         request.postpath = [b""]
         return cast(IResource, self.resource)
+
+    def abort(self) -> "Deferred[None]":
+        """Break off all connections. Fires when they have ended, and their lines are in the log."""
+        self._ended = Deferred()
+        ended = self._ended
+        for channel in list(self.channels):
+            cast(ITCPTransport, channel.transport).abortConnection()
+        self.notice_end()
+        return ended
+
+    def notice_end(self) -> None:
+        """A connection has ended: perhaps the last one that somebody waits for."""
+        if self._ended is not None and not self.channels:
+            ended, self._ended = self._ended, None
+            ended.callback(None)
 
     def acceptableProtocols(self) -> list[bytes]:
         return [b"http/1.1"]
