@@ -32,11 +32,10 @@ class StartError(SystemExit, Exception):
         super().__init__(line)
         self.code = line
 
-    def tell(self, terminal: TextIO | None) -> None:
-        """Write the line, for whoever has standard error redirected to a log by now. It is not written again."""
-        if terminal is not None:
-            terminal.write(f"{self}\n")
-            terminal.flush()
+    def tell(self, terminal: TextIO) -> None:
+        """Write the line, now that sys.stderr leads to the log. It is not written again."""
+        terminal.write(f"{self}\n")
+        terminal.flush()
         self.code = 1
 
 

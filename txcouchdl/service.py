@@ -5,9 +5,10 @@ Everything listens in ``privilegedStartService``, before twistd gives up root's 
 that ends the process with one line.
 """
 
+import os
 import sys
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 from twisted.application.service import IService, Service
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -65,9 +66,11 @@ class GatewayService(Service):
         try:
             self._start()
         except StartError as error:
-            # In the log for a daemon, whose standard error leads nowhere; and where twistd -n logs to a file.
-            _log.critical("{error}", error=error)
-            error.tell(sys.__stderr__)
+            terminal = sys.__stderr__
+            if terminal is None or _leads_nowhere(terminal):
+                _log.critical("{error}", error=error)
+            else:
+                error.tell(terminal)
             raise
 
     def _start(self) -> None:
@@ -138,6 +141,14 @@ class GatewayService(Service):
         await self._agents.close()
         if self._store is not None:
             self._store.close()
+
+
+def _leads_nowhere(terminal: TextIO) -> bool:
+    """Whether nobody reads it: a daemon's standard error is the null device."""
+    try:
+        return os.path.samestat(os.fstat(terminal.fileno()), os.stat(os.devnull))
+    except (OSError, ValueError):
+        return False
 
 
 def _url(port: IListeningPort, description: str) -> str | None:
