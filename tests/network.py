@@ -17,9 +17,11 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IPushProducer, IStreamClientEndpoint, ITCPTransport
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
-from twisted.web.client import URI, Agent, HTTPConnectionPool
+from twisted.web.client import URI, Agent
 from twisted.web.iweb import IAgent, IAgentEndpointFactory
 from zope.interface import implementer
+
+from txcouchdl.couch.connections import connection_pool
 
 #: As twisted.internet.abstract.FileDescriptor.bufferSize.
 SEND_BUFFER = 2**16
@@ -260,13 +262,13 @@ class _Endpoints:
 
 
 class MemoryAgents:
-    """Real agents over a network in memory: see :class:`txcouchdl.couch.client.Agents`."""
+    """Real agents over a network in memory: see :class:`txcouchdl.couch.connections.Agents`."""
 
     def __init__(self, network: Network) -> None:
         self.persistent: IAgent = self._agent(network, persistent=True)
         self.closing: IAgent = self._agent(network, persistent=False)
 
     def _agent(self, network: Network, persistent: bool) -> IAgent:
-        pool = HTTPConnectionPool(network, persistent=persistent)
+        pool = connection_pool(network, persistent=persistent)
         agent: IAgent = Agent.usingEndpointFactory(network, _Endpoints(network), pool)
         return agent

@@ -16,7 +16,7 @@ from treq.client import HTTPClient
 from twisted.internet import reactor as _reactor
 from twisted.web.http_headers import Headers
 
-from txcouchdl.couch.client import NetworkAgents
+from txcouchdl.couch.connections import NetworkAgents
 from txcouchdl.couch.names import AttachmentAddress, attachment_path, document_path, quote_segment
 from txcouchdl.couch.nodes import Node
 from txcouchdl.store.app import store_site

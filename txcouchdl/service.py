@@ -19,7 +19,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txcouchdl import demo
-from txcouchdl.couch.client import CouchClient, NetworkAgents
+from txcouchdl.couch.client import CouchClient
+from txcouchdl.couch.connections import NetworkAgents
 from txcouchdl.couch.nodes import Node
 from txcouchdl.gateway.app import Gateway
 from txcouchdl.gateway.site import GatewaySite

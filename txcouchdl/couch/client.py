@@ -10,8 +10,8 @@ us the length, the digest and the range. Under it therefore sits an agent that a
 and keeps the answer's coding out of treq's sight.
 """
 
+import re
 from http.cookiejar import DefaultCookiePolicy
-from typing import Protocol as Interface
 from typing import TypeVar, cast
 from urllib.parse import quote
 
@@ -28,8 +28,6 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from twisted.web._newclient import RequestNotSent
 from twisted.web.client import (
-    Agent,
-    HTTPConnectionPool,
     RequestGenerationFailed,
     RequestTransmissionFailed,
     ResponseDone,
@@ -39,10 +37,12 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from txcouchdl.couch.connections import Agents
 from txcouchdl.couch.documents import Document, parse_document
 from txcouchdl.couch.errors import (
     BadUpstream,
     RevisionGone,
+    UnreadableDocument,
     UpstreamRefusedUs,
     UpstreamTimeout,
     UpstreamUnavailable,
@@ -52,55 +52,20 @@ from txcouchdl.couch.nodes import Node
 from txcouchdl.protocol.ranges import ByteRange
 
 _T = TypeVar("_T")
+_LENGTH = re.compile("[0-9]{1,19}")
 
 #: The largest document we read, stubs included; CouchDB's own limit is 8 MB without them.
 MAX_DOCUMENT = 16 * 2**20
 #: How much of an error's body we read to learn what it is about.
 _MAX_ERROR = 16 * 2**10
-#: Seconds for a connection to a node to come up.
-CONNECT_TIMEOUT = 10.0
 #: Seconds for a document to arrive whole, and for the head of an attachment.
 ANSWER_TIMEOUT = 30.0
-#: Idle connections kept to a node.
-_IDLE_CONNECTIONS = 32
 
 # treq must not see the coding, or it would undo it; we must.
 _STORED_CODING = b"X-Txcouchdl-Stored-Coding"
-# What CouchDB says to a user who is not a member of a database. All other refusals (a lockout) are about our
-# credentials, and say nothing of the document (FINDINGS, section 7).
-_NOT_A_MEMBER = b"You are not allowed to access this db."
-
-
-class Agents(Interface):
-    """The two kinds of connections that a client needs: see :class:`NetworkAgents`."""
-
-    persistent: IAgent
-    closing: IAgent
-
-
-class NetworkAgents:
-    """
-    Agents over the network.
-
-    :ivar persistent: keeps connections for reuse.
-    :ivar closing: closes each connection after its answer. For whole attachments: when CouchDB finds at the end of
-        one that its bytes are corrupt, it sends a second answer behind the complete first, and a kept connection
-        would give that to the next request (FINDINGS, section 0, point 3).
-    """
-
-    def __init__(self, reactor: object) -> None:
-        pool = HTTPConnectionPool(reactor, persistent=True)
-        pool.maxPersistentPerHost = _IDLE_CONNECTIONS
-        # Two log lines for each connection would drown the others. Twisted has no public way to say so.
-        pool._factory.noisy = False
-        self._pool = pool
-        self.persistent: IAgent = Agent(reactor, connectTimeout=CONNECT_TIMEOUT, pool=pool)
-        one_shot = HTTPConnectionPool(reactor, persistent=False)
-        self.closing: IAgent = Agent(reactor, connectTimeout=CONNECT_TIMEOUT, pool=one_shot)
-
-    def close(self) -> "Deferred[None]":
-        """Close the idle connections."""
-        return cast("Deferred[None]", self._pool.closeCachedConnections())
+# What CouchDB says to a user who is not a member of a database, and to one who is nobody. All other refusals (a
+# lockout) are about our credentials, and say nothing of the document (FINDINGS, section 7).
+_CLOSED_DATABASE = (b"You are not allowed to access this db.", b"You are not authorized to access this db.")
 
 
 @implementer(IAgent)
@@ -184,9 +149,12 @@ class CouchClient:
     def __init__(self, node: Node, agents: Agents, clock: IReactorTime) -> None:
         self._node = node
         self._clock = clock
-        self._identity = _client(agents.persistent, b"identity")
-        self._identity_closing = _client(agents.closing, b"identity")
-        self._gzip_closing = _client(agents.closing, b"gzip")
+        # By whether gzip is wanted, and whether the connection is to close.
+        self._clients = {
+            (gzip, closing): _client(agents.closing if closing else agents.persistent, b"gzip" if gzip else b"identity")
+            for gzip in (False, True)
+            for closing in (False, True)
+        }
 
     def __str__(self) -> str:
         return str(self._node)
@@ -202,22 +170,23 @@ class CouchClient:
         query = "?att_encoding_info=true" + (f"&rev={quote(rev, safe='')}" if rev is not None else "")
         target = document_path(database, document_id) + query
         reading = Deferred.fromCoroutine(self._read_document(target, document_id))
-        return await _within(reading, ANSWER_TIMEOUT, self._clock)
+        document = await _within(reading, ANSWER_TIMEOUT, self._clock)
+        if document is not None and rev is not None and document.rev != rev:
+            raise BadUpstream(f"{self}: another revision than asked for")
+        return document
 
     async def _read_document(self, target: str, document_id: str) -> Document | None:
-        response = await self._get(self._identity, target, {"Accept": "application/json"})
+        response = await self._get(self._clients[False, False], target, {"Accept": "application/json"})
         if response.code == 200:
             return parse_document(await _collect(response, MAX_DOCUMENT), document_id)
-        if response.code == 403 and _NOT_A_MEMBER in await _collect(response, _MAX_ERROR):
-            return None
-        if response.code != 403:
-            _abandon(response)
-        if response.code in {400, 404}:
+        # Read, so that the connection can be used again.
+        error = await _collect(response, _MAX_ERROR)
+        if response.code in {400, 404} or any(reason in error for reason in _CLOSED_DATABASE):
             return None
         raise self._failure(response)
 
     async def attachment(
-        self, address: AttachmentAddress, rev: str, byte_range: ByteRange | None, *, gzip: bool
+        self, address: AttachmentAddress, rev: str, byte_range: ByteRange | None, *, gzip: bool, closing: bool
     ) -> BodyHead:
         """
         Ask for the stored bytes of an attachment.
@@ -225,14 +194,15 @@ class CouchClient:
         :param rev: the revision to read it of.
         :param byte_range: which of them, or ``None`` for all.
         :param gzip: whether they are stored as gzip, and wanted so.
+        :param closing: whether the body is to go on until the connection closes, so that nothing behind its length
+            is overlooked.
         :raises RevisionGone: if this revision, or the attachment in it, is not there.
         """
         headers = {"Accept": "*/*"}
-        client = self._gzip_closing if gzip else self._identity_closing
+        client = self._clients[gzip, closing]
         if byte_range is not None:
             # Always absolute: CouchDB's suffix ranges lose bytes (FINDINGS, section 0, point 4).
             headers["Range"] = f"bytes={byte_range.first}-{byte_range.last}"
-            client = self._identity
         target = f"{attachment_path(address)}?rev={quote(rev, safe='')}"
         asking = Deferred.fromCoroutine(self._get(client, target, headers))
         response = await _within(asking, ANSWER_TIMEOUT, self._clock)
@@ -290,11 +260,18 @@ def _reasons(error: Exception) -> str:
     return ", ".join(reason.type.__name__ for reason in getattr(error, "reasons", ())) or type(error).__name__
 
 
+def _length(response: IResponse) -> int | None:
+    """The promised length of a body. Where it goes on until the close, it is a field that nobody has looked at."""
+    if response.length is not UNKNOWN_LENGTH:
+        return cast(int, response.length)
+    claimed = _field(response, b"Content-Length") or ""
+    return int(claimed) if _LENGTH.fullmatch(claimed) else None
+
+
 def _head(response: IResponse) -> BodyHead:
-    length = None if response.length is UNKNOWN_LENGTH else response.length
     return BodyHead(
         response.code,
-        length,
+        _length(response),
         _field(response, b"ETag"),
         _field(response, b"Content-Range"),
         _field(response, _STORED_CODING),
@@ -328,7 +305,7 @@ class _Collector(Protocol):
     """
     Collects a short body.
 
-    :ivar finished: fires once with the body; fails with BadUpstream if it is longer than the limit, with
+    :ivar finished: fires once with the body; fails with UnreadableDocument if it is longer than the limit, with
         UpstreamUnavailable if it ends early. Cancelling it drops the connection.
     """
 
@@ -345,7 +322,7 @@ class _Collector(Protocol):
         self._length += len(data)
         if self._length > self._limit:
             self._stop()
-            self.finished.errback(BadUpstream(f"a body of more than {self._limit} bytes"))
+            self.finished.errback(UnreadableDocument(f"a body of more than {self._limit} bytes"))
             return
         self._chunks.append(data)
 

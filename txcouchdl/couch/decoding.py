@@ -48,11 +48,16 @@ class Decoder(Interface):
 
 
 class IdentityDecoder:
-    """Stored bytes that are the wanted bytes: which ones, and how many, has been settled upstream."""
+    """
+    Stored bytes that are the wanted bytes, and perhaps some more behind them.
+
+    :param count: how many are wanted; what follows is dropped.
+    """
 
     is_satisfied = False
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
+        self._missing = count
         self._pending: bytes | None = None
 
     def feed(self, stored: bytes) -> None:
@@ -60,7 +65,11 @@ class IdentityDecoder:
 
     def read(self) -> bytes | None:
         pending, self._pending = self._pending, None
-        return pending
+        if pending is None:
+            return None
+        wanted = pending[: self._missing]
+        self._missing -= len(wanted)
+        return wanted
 
     def finish(self) -> bytes:
         return b""

@@ -16,7 +16,7 @@ from typing import Any
 from attrs import field, frozen
 from attrs.validators import matches_re
 
-from txcouchdl.couch.errors import BadUpstream
+from txcouchdl.couch.errors import BadUpstream, UnreadableDocument
 
 #: Lengths are 64-bit in CouchDB's files; anything beyond is not a length.
 _LONGEST = 2**63 - 1
@@ -142,6 +142,7 @@ def parse_document(body: bytes, document_id: str) -> Document:
     :param body: CouchDB's answer to the GET of a document.
     :param document_id: the document asked for; an answer with another's ``_id`` is refused.
     :raises BadDocument: if it is not that document.
+    :raises UnreadableDocument: if it is nested too deep for us.
     """
     fields = _parse_json(body)
     if not isinstance(fields, dict) or fields.get("_id") != document_id:
@@ -161,8 +162,10 @@ def _parse_json(body: bytes) -> object:
         except ValueError:
             # JSON knows no limit for the digits of a number; Python does. We need none of them exactly.
             return json.loads(body, parse_int=float)
-    except (ValueError, RecursionError):
+    except ValueError:
         raise BadDocument("not JSON") from None
+    except RecursionError:
+        raise UnreadableDocument("nested too deep") from None
 
 
 def is_revision(text: str) -> bool:

@@ -30,6 +30,10 @@ class BadUpstream(UpstreamFailure):
     """An answer that is not what was asked for: another status, range, entity-tag, length, body or document."""
 
 
+class UnreadableDocument(BadUpstream):
+    """A document that there is, and that we cannot read: too long, or nested too deep."""
+
+
 class RevisionGone(UpstreamFailure):
     """The pinned revision is not there any more: compacted away, or its document deleted."""
 

@@ -9,10 +9,14 @@ connection breaks: CouchDB writes its error messages **into** a dying body, and 
 that the connection was lost (FINDINGS, section 0, points 1 to 3). What is released is what CouchDB meant to send.
 
 *What passes whole is verified*: the digest is computed over the stored bytes, and the last of them are not released
-before it is right. A range of an attachment stored as it is has no digest; CouchDB does not check it either.
+before it is right.
 
-*Everything is counted.* A body that is too short is a lost one; bytes beyond the promised ones are cut off by the
-HTTP client at Content-Length, whose value was checked against the stub.
+*A range of an attachment that is stored as it is has no digest*; CouchDB does not check it either. Its end is proven
+otherwise: where the attachment goes on behind it, so does the read, by as many bytes as are held back, so that an
+error message cannot fill it up to its length. Where it does not, the body is read until the node closes the
+connection: an error message would be too long for it.
+
+*Everything is counted.* A body that is too short is a lost one, and one that is too long is none.
 
 *Back-pressure*: a reader is a push producer. While its consumer is paused it does not read upstream, and it hands
 out inflated bytes in bounded steps, some at each turn of the reactor.
@@ -20,6 +24,7 @@ out inflated bytes in bounded steps, some at each turn of the reactor.
 
 import hashlib
 from collections.abc import Callable
+from enum import Enum
 from typing import cast
 
 from attrs import frozen
@@ -47,6 +52,8 @@ from txcouchdl.protocol.ranges import ByteRange
 HELD_BACK = 2048
 #: Seconds without a byte, of a body that is being read, after which it counts as lost.
 STALL_TIMEOUT = 30.0
+#: Seconds for a node to close the connection behind a complete body.
+CLOSE_TIMEOUT = 5.0
 #: Steps of decoding at one turn of the reactor; more wait for the next, so that others get theirs.
 _STEPS_A_TURN = 16
 
@@ -58,6 +65,14 @@ class PinnedAttachment:
     address: AttachmentAddress
     rev: str
     stub: AttachmentStub
+
+
+class _End(Enum):
+    """What shows that a body is complete."""
+
+    DIGEST = "its digest, once all its bytes are there"
+    FRAMING = "its framing: what is wanted of it was released before"
+    CLOSE = "that the node closes the connection behind it"
 
 
 @frozen
@@ -72,19 +87,34 @@ class _Reading:
     stored_range: ByteRange | None
     stored_count: int
     decoder: Decoder
+    end: _End
 
 
 def _plan_reading(stub: AttachmentStub, byte_range: ByteRange | None) -> _Reading:
     """
     :param byte_range: identity bytes; ``None`` for all. Only where the stub knows its length.
     """
-    is_whole = byte_range is None or byte_range.length == stub.length
+    if byte_range is not None and byte_range.length == stub.length:
+        byte_range = None
+    if stub.storage is Storage.IDENTITY and byte_range is not None:
+        return _plan_range(stub, byte_range)
+    decoder: Decoder
     if stub.storage is Storage.IDENTITY:
-        asked = None if is_whole else byte_range
-        return _Reading(asked, stub.stored_length if asked is None else asked.length, IdentityDecoder())
-    if byte_range is None or is_whole:
-        return _Reading(None, stub.stored_length, GzipDecoder(stub.length))
-    return _Reading(None, stub.stored_length, GzipRangeDecoder(byte_range.offset, byte_range.length))
+        decoder = IdentityDecoder(stub.stored_length)
+    elif byte_range is None:
+        decoder = GzipDecoder(stub.length)
+    else:
+        decoder = GzipRangeDecoder(byte_range.offset, byte_range.length)
+    return _Reading(None, stub.stored_length, decoder, _End.DIGEST)
+
+
+def _plan_range(stub: AttachmentStub, wanted: ByteRange) -> _Reading:
+    """A range of stored bytes: with a margin behind it, or to the end of the attachment."""
+    decoder = IdentityDecoder(wanted.length)
+    if wanted.last + HELD_BACK >= stub.stored_length:
+        return _Reading(wanted, wanted.length, decoder, _End.CLOSE)
+    asked = ByteRange(wanted.first, wanted.last + HELD_BACK)
+    return _Reading(asked, asked.length, decoder, _End.FRAMING)
 
 
 async def open_reader(
@@ -105,7 +135,8 @@ async def open_reader(
     """
     reading = _plan_reading(pinned.stub, byte_range)
     is_gzip = pinned.stub.storage is not Storage.IDENTITY
-    head = await client.attachment(pinned.address, pinned.rev, reading.stored_range, gzip=is_gzip)
+    closing = reading.end is not _End.FRAMING
+    head = await client.attachment(pinned.address, pinned.rev, reading.stored_range, gzip=is_gzip, closing=closing)
     problem = _problem(head, pinned.stub, reading)
     if problem is not None:
         head.abandon()
@@ -142,9 +173,9 @@ class AttachmentReader:
     def __init__(
         self, stub: AttachmentStub, reading: _Reading, clock: IReactorTime, learn: Callable[[int], object]
     ) -> None:
-        self.transfer = _Transfer(reading.stored_count, clock, self)
+        self.transfer = _Transfer(reading.stored_count, reading.end, clock, self)
         self._learn = learn
-        self._digest = stub.digest if reading.stored_range is None else None
+        self._digest = stub.digest if reading.end is _End.DIGEST else None
         self._hash = hashlib.md5(usedforsecurity=False)
         self._decoder = reading.decoder
         self._clock = clock
@@ -159,6 +190,7 @@ class AttachmentReader:
         self._finished: Deferred[None] | None = None
         self._is_paused = False
         self._is_pumping = False
+        self._is_wanted_again = False
         self._next_turn: IDelayedCall | None = None
 
     def primed(self) -> "Deferred[None]":
@@ -199,16 +231,18 @@ class AttachmentReader:
 
     def released(self, stored: bytes) -> None:
         """Stored bytes that are surely CouchDB's."""
-        self._hash.update(stored)
+        if self._digest is not None:
+            self._hash.update(stored)
         self._decoder.feed(stored)
         self._pump()
 
     def completed(self, tail: bytes) -> None:
         """The last stored bytes: the body has as many as promised."""
-        self._hash.update(tail)
-        if self._digest is not None and self._hash.digest() != self._digest.md5:
-            self._end(Failure(CorruptAttachment("has another digest than its stub")))
-            return
+        if self._digest is not None:
+            self._hash.update(tail)
+            if self._hash.digest() != self._digest.md5:
+                self._end(Failure(CorruptAttachment("has another digest than its stub")))
+                return
         self._tail = tail
         self._pump()
 
@@ -227,11 +261,15 @@ class AttachmentReader:
 
     def _pump(self) -> None:
         """Move bytes through the decoder until it is empty, somebody says stop, or others should have their turn."""
+        # A transport may hand over more at once when it is resumed, from within.
+        self._is_wanted_again = True
         if self._is_pumping:
             return
         self._is_pumping = True
         try:
-            self._pump_steps()
+            while self._is_wanted_again:
+                self._is_wanted_again = False
+                self._pump_steps()
         except CorruptAttachment as error:
             self._end(Failure(error))
         finally:
@@ -325,17 +363,19 @@ class _Transfer(Protocol):
     :meth:`drop`.
 
     :param count: bytes that were promised, at least one.
+    :param end: what shows that they have all come.
     """
 
-    def __init__(self, count: int, clock: IReactorTime, reader: AttachmentReader) -> None:
+    def __init__(self, count: int, end: _End, clock: IReactorTime, reader: AttachmentReader) -> None:
         self._count = count
+        self._end = end
         self._clock = clock
         self._reader = reader
         self._received = 0
         self._held_back = b""
         self._is_over = False
         self._is_paused = False
-        self._stall: IDelayedCall | None = None
+        self._watchdog: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         self._watch()
@@ -343,24 +383,42 @@ class _Transfer(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self._is_over:
             return
+        if self._end is _End.DIGEST:
+            # What comes behind the bytes that the digest is of proves nothing against them.
+            data = data[: self._count - self._received]
         self._received += len(data)
-        if self._stall is not None:
-            self._stall.reset(STALL_TIMEOUT)
+        if self._received > self._count:
+            self._fail(BadUpstream(f"a body of more than {self._count} bytes"))
+            return
+        if self._watchdog is not None:
+            self._watchdog.reset(self._patience())
         received = self._held_back + data
         self._held_back = received[-HELD_BACK:]
         if len(received) > HELD_BACK:
             self._reader.released(received[:-HELD_BACK])
+        if self._received == self._count and self._end is _End.DIGEST:
+            self._complete()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         if self._is_over:
             return
-        self._stop_watching()
-        self._is_over = True
-        if self._received == self._count and reason is not None and reason.check(ResponseDone):
-            self._reader.completed(self._held_back)
+        is_framed = reason is not None and reason.check(ResponseDone)
+        if self._received == self._count and (is_framed or self._end is _End.CLOSE):
+            self._complete()
         else:
-            what = f"lost a body after {self._received} of {self._count} bytes"
-            self._reader.failed(UpstreamUnavailable(what))
+            self._fail(UpstreamUnavailable(f"lost a body after {self._received} of {self._count} bytes"))
+
+    def _complete(self) -> None:
+        """All bytes are there."""
+        if self._is_over:
+            return
+        tail = self._held_back
+        self.drop()
+        self._reader.completed(tail)
+
+    def _fail(self, error: UpstreamFailure) -> None:
+        self.drop()
+        self._reader.failed(error)
 
     def pause(self) -> None:
         """Stop reading. Some bytes may still come; and since Twisted resumes when a body's delivery begins, some do."""
@@ -387,15 +445,21 @@ class _Transfer(Protocol):
         self._held_back = b""
         cast("IPushProducer", self.transport).stopProducing()
 
+    def _patience(self) -> float:
+        """Seconds to wait for what comes next. A node that has sent all and does not close has nothing more to say."""
+        return STALL_TIMEOUT if self._received < self._count else CLOSE_TIMEOUT
+
     def _watch(self) -> None:
-        self._stall = self._clock.callLater(STALL_TIMEOUT, self._stalled)
+        self._watchdog = self._clock.callLater(self._patience(), self._waited)
 
     def _stop_watching(self) -> None:
-        if self._stall is not None:
-            self._stall.cancel()
-            self._stall = None
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog = None
 
-    def _stalled(self) -> None:
-        self._stall = None
-        self.drop()
-        self._reader.failed(UpstreamTimeout(f"no byte in {STALL_TIMEOUT:g} s"))
+    def _waited(self) -> None:
+        self._watchdog = None
+        if self._received == self._count:
+            self._complete()
+        else:
+            self._fail(UpstreamTimeout(f"no byte in {STALL_TIMEOUT:g} s"))

@@ -42,6 +42,7 @@ class IdentityLengths:
         :param length: counted over a whole body, whose digest was right.
         """
         self._lengths[stub.digest, stub.stored_length] = length
+        self._lengths.move_to_end((stub.digest, stub.stored_length))
         if len(self._lengths) > self._capacity:
             self._lengths.popitem(last=False)
 
