@@ -21,7 +21,7 @@ from txcouchdl.couch.documents import (
     parse_document,
     parse_stub,
 )
-from txcouchdl.couch.errors import BadUpstream
+from txcouchdl.couch.errors import BadUpstream, UnreadableDocument
 
 _REV: Final = "20-0a44845028a2d5499daf90fb7e959ab8"
 _STUB: Final[dict[str, Any]] = {
@@ -324,7 +324,7 @@ def test_any_attachments_of_a_good_document(document_id: str, stubs: dict[str, A
     ids=range(20),
 )
 def test_bodies_that_are_no_document(body: bytes) -> None:
-    with pytest.raises(BadDocument):
+    with pytest.raises((BadDocument, UnreadableDocument)):
         parse_document(body, "doc")
 
 

@@ -85,6 +85,17 @@ class AttachmentSource:
         await self._follow()
         return await self._open_pinned(byte_range)
 
+    async def measured(self) -> AttachmentStub:
+        """
+        The stub with its length: if it does not tell it, after a whole pass that nobody sees.
+
+        :raises UpstreamFailure: as :meth:`open`, and if the pass fails.
+        """
+        await (await self.open(None)).deliver(lambda _: None)
+        stub = self._lengths.completed(self._pinned.stub)
+        self._pinned = attrs.evolve(self._pinned, stub=stub)
+        return stub
+
     async def _open_pinned(self, byte_range: ByteRange | None) -> AttachmentReader:
         return await open_reader(self._client, self._pinned, byte_range, self._clock, self._learn)
 

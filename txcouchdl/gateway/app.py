@@ -13,7 +13,7 @@ from twisted.web.server import Request
 
 from txcouchdl.couch.client import CouchClient
 from txcouchdl.couch.documents import AttachmentStub, Document, is_revision
-from txcouchdl.couch.errors import AttachmentChanged, DownloadError, RevisionGone, UpstreamFailure
+from txcouchdl.couch.errors import AttachmentChanged, DownloadError, RevisionGone, UnreadableDocument, UpstreamFailure
 from txcouchdl.couch.names import (
     AttachmentAddress,
     BadAddress,
@@ -90,7 +90,7 @@ class Gateway:
             raise MethodNotAllowed
         path, query = split_target(request.uri)
         address = _address(path)
-        facts = facts_of(request.method, query, request.requestHeaders)
+        facts = facts_of(request.method, query, request.requestHeaders, request.clientproto)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 await self._serve_attachment(request, address, facts)
@@ -105,12 +105,13 @@ class Gateway:
         """
         current = await self._authorized(address, facts)
         document = current if facts.rev is None else await self._revision(current, address, facts.rev)
-        stub = _stub(document, address)
-        stub = self._lengths.completed(stub)
-        plan = plan_delivery(facts, stub, document.rev, new_boundary)
+        stub = self._lengths.completed(_stub(document, address))
         pinned = PinnedAttachment(address, document.rev, stub)
         source = AttachmentSource(self._client, pinned, self._lengths, self._clock, follows=facts.rev is None)
         try:
+            if stub.length is None and facts.needs_length:
+                stub = await source.measured()
+            plan = plan_delivery(facts, stub, document.rev, new_boundary)
             await deliver(plan, request, source.open, self._clock)
         except RevisionGone:
             if facts.rev is not None:
@@ -125,11 +126,19 @@ class Gateway:
         """
         document = None
         if address.is_addressable and facts.token:
-            document = await self._client.document(address.database, address.document_id)
+            document = await self._current(address)
         fields = None if document is None else document.fields
         if not self._rule.allows(fields, facts.token) or document is None:
             raise Forbidden
         return document
+
+    async def _current(self, address: AttachmentAddress) -> Document | None:
+        """A document that nobody can read, its token included, is for clients like one that is not there."""
+        try:
+            return await self._client.document(address.database, address.document_id)
+        except UnreadableDocument as error:
+            _log.warn("a document cannot be read: {error}", error=error)
+            return None
 
     async def _revision(self, current: Document, address: AttachmentAddress, rev: str) -> Document:
         """The revision that is asked for. The token was the current document's: an old one opens nothing."""

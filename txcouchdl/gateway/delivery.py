@@ -4,7 +4,7 @@ Carries a plan out to one client.
 The first reader is opened, and its first bytes are there, before the status line is written: until then everything
 that goes wrong is an answer of its own. From then on there is the end rule: a response ends cleanly only when every
 promised byte was sent and every check has passed. Everything else breaks the client's connection, visibly: inside
-the promised Content-Length, or before the last chunk.
+the promised Content-Length, or before the last chunk. No response is framed by the end of its connection.
 """
 
 from collections.abc import Awaitable, Callable
@@ -69,22 +69,17 @@ def _write_head(plan: DeliveryPlan, request: Request) -> None:
 
 async def break_off(request: Request, clock: IReactorTime) -> None:
     """
-    End a response that cannot be completed so that no client can take it for complete, and wait until it has ended.
+    End a response that cannot be completed, and wait until it has ended.
 
-    Where the framing shows the break, what has been sent may still arrive, and the connection is closed behind it
-    rather than reset: the client has more to resume from, and Chromium resumes a download after a close only
-    (CLIENTS, point 11). Where the end of the connection **is** the framing (HTTP/1.0 without a length), it is reset.
+    Its framing shows the break. What has been sent may still arrive, so the connection is closed behind it rather than
+    reset: the client has more to resume from, and Chromium resumes a download after a close only (CLIENTS, point 11).
     """
     if request.channel is None:
         return
     gone = request.notifyFinish()
     request.unregisterProducer()
-    transport = cast("ITCPTransport", request.channel.transport)
-    if request.responseHeaders.hasHeader(b"Content-Length") or request.chunked:
-        request.loseConnection()
-    else:
-        transport.abortConnection()
-    cut_off = clock.callLater(_LINGER, transport.abortConnection)
+    cut_off = clock.callLater(_LINGER, cast("ITCPTransport", request.channel.transport).abortConnection)
+    request.loseConnection()
     try:
         await gone.addErrback(lambda _: None)
     finally:

@@ -9,14 +9,16 @@ from txcouchdl.gateway.plan import RequestFacts
 _BEARER = b"bearer "
 
 
-def facts_of(method: bytes, query: bytes, headers: Headers) -> RequestFacts:
+def facts_of(method: bytes, query: bytes, headers: Headers, protocol: bytes = b"HTTP/1.1") -> RequestFacts:
     """
     :param query: of the raw request target, without the ``?``.
+    :param protocol: name and version, as in the request line.
     :param headers: of the request; repeated fields are joined, as RFC 9110, section 5.3, has it.
     """
     parameters = parse_query(query)
     return RequestFacts(
         method=method.decode("latin-1"),
+        needs_length=method == b"GET" and protocol != b"HTTP/1.1",
         token=_token(parameters, headers),
         rev=_rev(parameters),
         range=_field(headers, b"Range"),

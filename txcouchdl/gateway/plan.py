@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from txcouchdl.couch.documents import AttachmentStub, Storage
 from txcouchdl.gateway.errors import ALLOWED_METHODS, ErrorAnswer
@@ -55,13 +55,15 @@ class RequestFacts:
     """
     What a client asked for, out of its request and into values.
 
+    :ivar needs_length: whether the client can tell the end of a body by its length only (HTTP/1.0).
     :ivar token: shown as a secret, decoded; ``None`` if none was, or several were.
     :ivar rev: ``?rev=``, or ``None`` if not given.
     :ivar range: this and the conditions: field values, joined over repeated lines; ``None`` if absent.
     """
 
     method: str
-    token: bytes | None = None
+    needs_length: bool = False
+    token: bytes | None = field(default=None, repr=False)
     rev: str | None = None
     range: str | None = None
     if_match: str | None = None
@@ -103,7 +105,7 @@ def plan_delivery(facts: RequestFacts, stub: AttachmentStub, rev: str, new_bound
     :param facts: of a GET or HEAD whose token is right.
     :param rev: the revision of the document that the stub is from; If-Match may name it too, as with CouchDB.
     """
-    etag = EntityTag(stub.digest.base64)
+    etag = entity_tag(stub)
     verdict = evaluate(
         method=facts.method,
         etag=etag,
@@ -134,17 +136,17 @@ def plan_options() -> DeliveryPlan:
     return DeliveryPlan(204, (("Allow", ALLOWED_METHODS),), None)
 
 
-def _plan_body(stub: AttachmentStub, field: str | None, new_boundary: Callable[[], str]) -> DeliveryPlan:
+def _plan_body(stub: AttachmentStub, range_field: str | None, new_boundary: Callable[[], str]) -> DeliveryPlan:
     if stub.length is None:
         return DeliveryPlan(200, _described(stub, "none"), None, (Part(b"", None),))
-    specs = parse_range(field)
+    specs = parse_range(range_field)
     ranges = None if specs is None else resolve(specs, stub.length)
     if ranges is None:
         parts = (Part(b"", None),) if stub.length else ()
         return DeliveryPlan(200, _described(stub, "bytes"), stub.length, parts)
     if not ranges:
         unsatisfied = (("Content-Range", unsatisfied_range(stub.length)), ("Accept-Ranges", "bytes"))
-        return plan_error(_UNSATISFIABLE, (*_tagged(EntityTag(stub.digest.base64)), *unsatisfied))
+        return plan_error(_UNSATISFIABLE, (*_tagged(entity_tag(stub)), *unsatisfied))
     if len(ranges) == 1:
         return _plan_range(stub, ranges[0], stub.length)
     if _is_too_dear(ranges, stub):
@@ -178,6 +180,16 @@ def _without_body(plan: DeliveryPlan) -> DeliveryPlan:
     return DeliveryPlan(plan.status, plan.headers, plan.content_length)
 
 
+def entity_tag(stub: AttachmentStub) -> EntityTag:
+    """
+    The digest, as CouchDB has it. Of an attachment that was uploaded compressed it is the digest of what we do not
+    send: the very same bytes, uploaded again as what they are, would have the same. So that nobody takes one for
+    the other, ours says what was done to them.
+    """
+    suffix = "+gunzip" if stub.storage is Storage.ENCODED else ""
+    return EntityTag(f"{stub.digest.base64}{suffix}")
+
+
 def _tagged(etag: EntityTag) -> Headers:
     return (("ETag", str(etag)), _CACHING)
 
@@ -190,7 +202,7 @@ def _described(stub: AttachmentStub, accept_ranges: str, media_type: str | None 
         *((("Content-Type", content_type),) if content_type is not None else ()),
         ("Accept-Ranges", accept_ranges),
         ("Content-Disposition", content_disposition("inline", stub.name)),
-        *_tagged(EntityTag(stub.digest.base64)),
+        *_tagged(entity_tag(stub)),
         ("Content-Security-Policy", _policy(own_type)),
         *_SAFETY,
     )
