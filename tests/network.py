@@ -57,7 +57,8 @@ class End:
         if not self.is_connected:
             return
         self.sent += data
-        if self._producer is not None and len(self.sent) > SEND_BUFFER and not self._producer_is_paused:
+        # At every write beyond, as real transports do.
+        if self._producer is not None and len(self.sent) > SEND_BUFFER:
             self._producer_is_paused = True
             self._producer.pauseProducing()
 

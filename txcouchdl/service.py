@@ -130,15 +130,15 @@ class GatewayService(Service):
         self._show(f"\nThe demo is ready. Open these in a browser, or with curl:\n{lines}\n")
 
     def stopService(self) -> "Deferred[None]":
-        """Break off what is under way, stop listening, then let go of the connections to CouchDB and of the store."""
+        """Stop listening, break off what is under way, then let go of the connections to CouchDB and of the store."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         await maybeDeferred(super().stopService)
-        for site in self._sites:
-            await site.abort()
         for port in self._ports:
             await maybeDeferred(port.stopListening)
+        for site in self._sites:
+            await site.abort()
         await self._agents.close()
         if self._store is not None:
             self._store.close()

@@ -98,10 +98,8 @@ class House:
             Node.parse(f"http://admin:hunter2@127.0.0.1:{NODE_PORT}"), MemoryAgents(self.network), self.network
         )
         self.gateway = Gateway(client, TokenRule(token_key), self.network)
-        self.site = GatewaySite(self.gateway.app.resource(), self.network)
-        self.log = _Lines()
-        self.site.logFile = self.log
-        self.site._logDateTime = "[now]"
+        self.log: list[str] = []
+        self.site = GatewaySite(self.gateway.app.resource(), self.network, self.log.append)
         self.network.listen(GATEWAY_PORT, self.site)
 
     @property
@@ -143,13 +141,6 @@ class House:
 
 #: What may be pending when nothing is under way: the time limits of idle connections, client's and node's.
 _IDLE = {"TimeoutMixin.__timedOut", "HTTPConnectionPool._removeConnection"}
-
-
-class _Lines(list[str]):
-    """A log file that is a list."""
-
-    def write(self, line: str) -> None:
-        self.append(line)
 
 
 @contextmanager

@@ -68,10 +68,67 @@ def test_a_target_that_is_not_ascii_is_no_target(house: House) -> None:
     assert (read_answer(received, "GET", is_closed).status, is_closed) == (400, True)
 
 
-@pytest.mark.parametrize("host", ["", "a" * 300, "\xff", "..", "[::1", "a b", "-" * 70 + ".x", "x:y:z", "evil\tx"])
+@pytest.mark.parametrize("host", ["", "a" * 300, "..", "[::1", "-" * 70 + ".x", "x:y:z", "xn--", "%ff"])
 def test_no_host_field_trips_the_router(house: House, host: str) -> None:
     received, _ = send_raw(house, f"GET /db/doc/f?token={TOKEN} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1"))
     assert received.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        "",
+        "Host: a\r\nHost: a\r\n",
+        "Host: \xff\r\n",
+        "Host: a b\r\n",
+        "Host: a/b\r\n",
+        "Host: a@b\r\n",
+        "Host: a\tb\r\n",
+    ],
+)
+def test_a_request_without_one_host_is_no_request(house: House, hosts: str) -> None:
+    """RFC 9112, section 3.2."""
+    raw = f"GET /db/doc/f?token={TOKEN} HTTP/1.1\r\n{hosts}\r\n".encode("latin-1")
+    received, is_closed = send_raw(house, raw)
+    assert (read_answer(received, "GET", is_closed).status, is_closed) == (400, True)
+    assert house.node.asked == []
+
+
+def test_http_1_0_needs_no_host(house: House) -> None:
+    received, _ = send_raw(house, f"GET /db/doc/f?token={TOKEN} HTTP/1.0\r\n\r\n".encode())
+    assert received.startswith(b"HTTP/1.0 200 ")
+
+
+@pytest.mark.parametrize("digits", [20, 5000])
+def test_a_length_of_many_digits(house: House, digits: int) -> None:
+    raw = b"GET /db/doc/f HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * digits + b"\r\n\r\n"
+    with logged() as events:
+        received, is_closed = send_raw(house, raw)
+    assert (read_answer(received, "GET", is_closed).status, is_closed) == (400, True)
+    assert not [event for event in events if event.get("log_failure")]
+
+
+def test_a_refused_request_has_the_fields_and_the_log_line_of_others(house: House) -> None:
+    received, is_closed = send_raw(house, b"GET /db/doc/f?token=s3cret HTTP/1.1\r\nno colon\r\n\r\n")
+    got = read_answer(received, "GET", is_closed)
+    assert {"date", "server", "x-content-type-options", "cache-control", "content-type"} <= set(got.headers)
+    [line] = house.log
+    assert '"-" 400 ' in line
+    assert TOKEN not in line
+
+
+@pytest.mark.parametrize(("method", "status"), [("OPTIONS", 204), ("GET", 404)])
+def test_the_asterisk_form(house: House, method: str, status: int) -> None:
+    got = house.ask("*", method=method)
+    assert (got.status, got["Server"].split("/")[0]) == (status, "txcouchdl")
+
+
+@pytest.mark.parametrize("connection", ["close", "Close", "TE, close", "close, TE", "keep-alive\r\nConnection: close"])
+def test_a_client_that_wants_the_connection_closed(house: House, connection: str) -> None:
+    raw = f"GET /db/doc/f?token={TOKEN} HTTP/1.1\r\nHost: x\r\nConnection: {connection}\r\n\r\n".encode()
+    received, is_closed = send_raw(house, raw)
+    assert is_closed
+    assert read_answer(received, "GET", is_closed)["Connection"] == "close"
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,20 @@
 """Back-pressure both ways, and what happens when somebody leaves."""
 
 import gzip
+import hashlib
 import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
 
-from tests.gateway.house import TOKEN, Client, House, read_answer
+from tests.gateway.house import TOKEN, Client, House, logged, read_answer
 from tests.network import READ_SIZE, SEND_BUFFER, End
 from tests.scripted import Mark, Stored
+from txcouchdl.couch.documents import AttachmentStub, Digest, Storage
+from txcouchdl.couch.reader import AttachmentReader, _plan_reading
 
 BIG = bytes(range(256)) * 2**14
 ZEROS = b"\0" * 64 * 2**20
@@ -176,3 +181,99 @@ def test_what_was_sent_before_the_break_arrives() -> None:
     got = house.get("identity")
     assert got.body == BIG[: 300_000 - 2048]
     assert (got.is_whole, got.is_closed) == (False, True)
+
+
+def test_a_client_that_asks_and_asks_and_reads_nothing_gets_no_more_answers_made() -> None:
+    """Each of them would wait in memory, whole."""
+    house = House({"f": Stored.compressed(b"x" * 60_000)})
+    client = house.connect()
+    client.transport.is_paused = True
+    request = f"GET /db/doc/f?token={TOKEN} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    client.transport.write(request * 100)
+    house.network.run()
+    assert len(door(client).sent) < 3 * SEND_BUFFER
+    client.transport.is_paused = False
+    house.network.run()
+    assert client.received.count(b"HTTP/1.1 200 ") == 100
+    house.assert_at_rest()
+
+
+def test_such_a_client_may_leave() -> None:
+    house = House({"f": Stored.compressed(b"x" * 60_000)})
+    client = house.connect()
+    client.transport.is_paused = True
+    client.transport.write(f"GET /db/doc/f?token={TOKEN} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 100)
+    house.network.run()
+    client.transport.abortConnection()
+    with logged() as events:
+        house.network.run()
+    assert not [event for event in events if event.get("log_failure")]
+    house.assert_at_rest()
+
+
+def test_a_finished_response_that_nobody_takes_is_dropped_in_the_end() -> None:
+    house = House({"f": Stored(b"x" * 60_000)})
+    client = house.send(f"/db/doc/f?token={TOKEN}", {"Connection": "close"})
+    client.transport.is_paused = True
+    house.network.run()
+    assert door(client).disconnecting
+    house.network.pass_time(3601, step=60)
+    assert not door(client).is_connected
+    house.assert_at_rest()
+
+
+def test_a_refused_client_that_stays_is_let_go() -> None:
+    """Also where all of the body came at once, and twisted.web is done with it."""
+    house = House({"f": Stored(b"x")})
+    client = house.connect()
+    head = f"GET /db/doc/f?token={TOKEN} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    client.transport.write(head + b"10100\r\n" + b"x" * 0x10100 + b"\r\n0\r\n\r\n")
+    client.transport.is_paused = True
+    house.network.run()
+    house.network.pass_time(6)
+    assert not door(client).is_connected
+    house.assert_at_rest()
+
+
+def test_a_node_without_an_end_to_its_head() -> None:
+    house = House({"f": Stored(b"x")})
+    house.node.faults = lambda _: [b"HTTP/1.1 200 OK\r\n", *[b"X-Y: " + b"z" * 1000 + b"\r\n"] * 5000, Mark.SILENCE]
+    answer = house.get("f")
+    assert answer.status == 502
+    assert not [far for _, far in house.network.connections if far.address.port == 5984 and far.is_connected]
+    house.assert_at_rest()
+
+
+def test_a_transport_that_hands_over_more_when_it_is_resumed() -> None:
+    """From within: the reader must not lose the call."""
+    reader, transfer = _reader_of(BIG[:100_000])
+    left = [BIG[at : at + 5000] for at in range(0, 100_000, 5000)]
+
+    class Eager:
+        is_paused = False
+
+        def resumeProducing(self) -> None:
+            self.is_paused = False
+            while left and not self.is_paused:
+                transfer.dataReceived(left.pop(0))
+
+        def pauseProducing(self) -> None:
+            self.is_paused = True
+
+        def stopProducing(self) -> None:
+            left.clear()
+
+    written: list[bytes] = []
+    transfer.makeConnection(Eager())
+    transfer.dataReceived(left.pop(0))
+    done: list[object] = []
+    reader.deliver(written.append).addBoth(done.append)
+    assert done == [None]
+    assert b"".join(written) == BIG[:100_000]
+
+
+def _reader_of(data: bytes) -> tuple[AttachmentReader, Protocol]:
+    digest = Digest(hashlib.md5(data).digest())
+    stub = AttachmentStub("f", None, digest, Storage.IDENTITY, len(data), len(data))
+    reader = AttachmentReader(stub, _plan_reading(stub, None), Clock(), lambda _: None)
+    return reader, reader.transfer

@@ -7,10 +7,13 @@ it, and tomorrow's parameters may be secret too. Of a Referer field only what st
 
 import re
 
+from twisted.internet.interfaces import IAddress
 from twisted.web.server import Request
 
 # Nothing that somebody may have pasted behind it.
 _REVISION = re.compile(rb"rev=[0-9]{1,19}-[0-9a-f]{1,64}")
+# Of a target in absolute-form: a name and a password may stand before the host.
+_USERINFO = re.compile(rb"^([A-Za-z][A-Za-z0-9+.-]*://)[^/@]*@")
 _PRINTABLE = {byte: chr(byte) for byte in range(0x20, 0x7F) if byte not in b'"\\'}
 
 
@@ -28,9 +31,19 @@ def access_log_line(timestamp: str, request: Request) -> str:
     )
 
 
+def refusal_log_line(timestamp: str, peer: IAddress, status: int, length: int) -> str:
+    """
+    The line of a request that could not be read: of what it said, nothing is known to be no secret.
+
+    :param length: bytes of the answer's body.
+    """
+    return f'{_escaped(str(getattr(peer, "host", "-")).encode())} - - {timestamp} "-" {status} {length} "-" "-"'
+
+
 def redacted_target(target: bytes) -> bytes:
     """A request target without the values of its query."""
     path, mark, query = target.partition(b"?")
+    path = _USERINFO.sub(rb"\1", path)
     return path + mark + b"&".join(_redacted(pair) for pair in query.split(b"&"))
 
 

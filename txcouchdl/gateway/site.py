@@ -3,37 +3,36 @@ The HTTP server under the app: what twisted.web and Klein would do before we are
 
 * A request's target is left for the app to read; Klein gets a path that it cannot trip over.
 * The gateway takes no request bodies: a short one is skipped, a long one refused. (twisted.web would spool it.)
-* Requests that twisted.web cannot read get a CouchDB-shaped error too.
-* The access log has a line for each request, broken ones included, and no secret in it.
+* The access log has a line for each request, broken and refused ones included, and no secret in it.
 """
 
-from typing import cast
+from collections.abc import Callable
+from typing import Final, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IConsumer, IReactorTime, ITCPTransport
-from twisted.internet.protocol import connectionDone
+from twisted.internet.interfaces import IAddress, IReactorTime, ITCPTransport
+from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
+from twisted.web.http import Request as HTTPRequest
+from twisted.web.http import datetimeToLogString
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 import txcouchdl
-from txcouchdl.gateway.access_log import access_log_line
+from txcouchdl.gateway.access_log import access_log_line, refusal_log_line
+from txcouchdl.gateway.channel import GatewayChannel
 from txcouchdl.gateway.errors import INTERNAL_ERROR, ErrorAnswer
 
 #: Bytes of a request's body that are skipped.
-_LONGEST_BODY = 64 * 2**10
-#: Seconds between requests, and for the head of one.
-IDLE_TIMEOUT = 60
-#: Seconds for a refused client to take its answer.
-_LINGER = 5
-_SERVER = f"txcouchdl/{txcouchdl.__version__}".encode("ascii")
+_LONGEST_BODY: Final = 64 * 2**10
+#: Seconds without a byte, of a connection that owes us a request.
+IDLE_TIMEOUT: Final = 60
 
-_BAD_REQUEST = ErrorAnswer(400, "bad_request", "The request cannot be read, or its head is too long.")
-_TOO_LARGE = ErrorAnswer(413, "too_large", "This server takes no request bodies.")
-
+_TOO_LARGE: Final = ErrorAnswer(413, "too_large", "This server takes no request bodies.")
 #: nginx's status for a client that went away before its answer began; it stands in the log only.
-_CLIENT_GONE = 499
+_CLIENT_GONE: Final = 499
+
+_access = Logger(namespace="txcouchdl.access")
 
 
 class GatewayRequest(Request):
@@ -41,7 +40,6 @@ class GatewayRequest(Request):
 
     defaultContentType = None  # noqa: N815 (twisted.web's)
     _body_length = 0
-    _is_refused = False
 
     def gotLength(self, length: int | None) -> None:
         super().gotLength(0)
@@ -54,16 +52,15 @@ class GatewayRequest(Request):
             self._refuse_body()
 
     def _refuse_body(self) -> None:
-        if not self._is_refused:
-            self._is_refused = True
-            # Nobody is to be asked for the body any more.
-            self.requestHeaders.removeHeader(b"Expect")
-            cast(GatewayChannel, self.channel).refuse(_TOO_LARGE)
+        # Nobody is to be asked for the body any more.
+        self.requestHeaders.removeHeader(b"Expect")
+        cast(GatewayChannel, self.channel).refuse(_TOO_LARGE)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        # The end of a refused body may come with its beginning.
-        if not self._is_refused:
-            super().requestReceived(command, path, version)
+        # The end of a refused request may come with its beginning.
+        if not cast(GatewayChannel, self.channel).is_refused:
+            # twisted.web would answer the asterisk-form itself. It is about the server, as the root is.
+            super().requestReceived(command, b"/" if path == b"*" else path, version)
 
     def getRequestHostname(self) -> bytes:
         # Klein binds its routes to the Host field, and fails on one that is no host name. We have no use for it.
@@ -73,6 +70,7 @@ class GatewayRequest(Request):
         """What no code of ours has caught: a clean error while there is time for one, a broken connection after."""
         self._log.failure("a request failed", failure=reason)
         if self.startedWriting:
+            self.unregisterProducer()
             cast(ITCPTransport, cast(GatewayChannel, self.channel).transport).abortConnection()
             return reason
         self.setResponseCode(INTERNAL_ERROR.status)
@@ -85,85 +83,55 @@ class GatewayRequest(Request):
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
         # twisted.web logs a request when it is finished; this one never will be. One without a site never began.
-        if self.site is not None:
+        if self.site is not None and not self.finished:
             if not self.startedWriting:
                 self.code = _CLIENT_GONE
             self.site.log(self)
 
 
-class GatewayChannel(HTTPChannel):
-    """One connection."""
-
-    #: Given to each by its factory.
-    site: "GatewaySite"
-    _is_refused = False
-
-    def connectionMade(self) -> None:
-        super().connectionMade()
-        self.site.channels.add(self)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        super().connectionLost(reason)
-        self.site.channels.discard(self)
-        self.site.notice_end()
-
-    def lineLengthExceeded(self, line: bytes) -> None:
-        self.refuse(_BAD_REQUEST)
-
-    def _respondToBadRequestAndDisconnect(self) -> None:
-        self.refuse(_BAD_REQUEST)
-
-    def refuse(self, answer: ErrorAnswer) -> None:
-        """
-        Answer a request that cannot be read to its end, and close.
-
-        The client may still be sending. A connection that is closed on unread bytes is reset, and the answer lost
-        with it: so only our side is closed, and for a while what comes is dropped.
-        """
-        if self._is_refused:
-            return
-        self._is_refused = True
-        head = (
-            f"HTTP/1.1 {answer.status} {answer.error}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(answer.body)}\r\nConnection: close\r\n\r\n"
-        )
-        transport = cast(ITCPTransport, self.transport)
-        self._log.info("refused a request: {status} {error}", status=answer.status, error=answer.error)
-        transport.write(head.encode("ascii") + answer.body)
-        # Lines are read one after the other out of what has come already.
-        self.dataReceived = self.lineReceived = self.rawDataReceived = _drop  # type: ignore[method-assign]
-        self.setTimeout(_LINGER)
-        cast(IConsumer, transport).unregisterProducer()
-        transport.loseWriteConnection()
-
-
-def _drop(data: bytes) -> None:
-    """What a refused client still sends."""
-
-
 class GatewaySite(Site):
-    """The factory of connections that a Klein app answers."""
+    """
+    The factory of connections that a Klein app answers.
+
+    :param write_line: takes the lines of the access log.
+    :ivar server: the value of the Server field.
+    :ivar channels: the connections that are up.
+    """
 
     displayTracebacks = False  # noqa: N815 (twisted.web's)
+    server = f"txcouchdl/{txcouchdl.__version__}"
 
-    def __init__(self, resource: IResource, reactor: IReactorTime) -> None:
+    def __init__(
+        self, resource: IResource, reactor: IReactorTime, write_line: Callable[[str], object] | None = None
+    ) -> None:
         super().__init__(
             resource,
             requestFactory=GatewayRequest,
             timeout=IDLE_TIMEOUT,
-            logFormatter=access_log_line,
             reactor=reactor,
             parsePOSTFormSubmission=False,
         )
         self.channels: set[GatewayChannel] = set()
+        self._clock = reactor
+        self._write_line = write_line or _log_line
         self._ended: Deferred[None] | None = None
         # Ours instead of the one that can also speak HTTP/2, which takes extras to install and has no such channel.
         self.protocol = GatewayChannel  # type: ignore[assignment,method-assign]
 
     def getResourceFor(self, request: GatewayRequest) -> IResource:
-        request.setHeader(b"Server", _SERVER)
+        request.setHeader(b"Server", self.server.encode("ascii"))
         request.postpath = [b""]
         return cast(IResource, self.resource)
+
+    def log(self, request: HTTPRequest) -> None:
+        self._write_line(access_log_line(self._now(), cast(Request, request)))
+
+    def log_refusal(self, peer: IAddress, answer: ErrorAnswer) -> None:
+        """A line for a request that could not be read."""
+        self._write_line(refusal_log_line(self._now(), peer, answer.status, len(answer.body)))
+
+    def _now(self) -> str:
+        return str(datetimeToLogString(self._clock.seconds()))
 
     def abort(self) -> "Deferred[None]":
         """Break off all connections. Fires when they have ended, and their lines are in the log."""
@@ -182,3 +150,7 @@ class GatewaySite(Site):
 
     def acceptableProtocols(self) -> list[bytes]:
         return [b"http/1.1"]
+
+
+def _log_line(line: str) -> None:
+    _access.info("{line}", line=line)
