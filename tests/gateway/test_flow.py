@@ -277,3 +277,31 @@ def _reader_of(data: bytes) -> tuple[AttachmentReader, Protocol]:
     stub = AttachmentStub("f", None, digest, Storage.IDENTITY, len(data), len(data))
     reader = AttachmentReader(stub, _plan_reading(stub, None), Clock(), lambda _: None)
     return reader, reader.transfer
+
+
+def test_a_client_that_does_not_read_stops_between_parts_too() -> None:
+    house = House(dict(WAYS))
+    ranges = ",".join(f"{at}-{at + 59_999}" for at in range(0, 4_000_000, 100_000))
+    client = house.send(f"/db/doc/identity?token={TOKEN}", {"Range": f"bytes={ranges}"})
+    client.transport.is_paused = True
+    house.network.run()
+    assert len(door(client).sent) <= SEND_BUFFER + READ_SIZE + 4096
+    client.transport.is_paused = False
+    house.network.run()
+    assert read_answer(client.received, "GET", client.is_closed).is_whole
+    house.assert_at_rest()
+
+
+def test_whatever_goes_wrong_with_a_response_its_transfer_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_args: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("txcouchdl.gateway.delivery._write_head", broken)
+    house = House(dict(WAYS))
+    with logged():
+        client = house.send(f"/db/doc/identity?token={TOKEN}")
+        house.network.run()
+    assert not upstream(house).is_connected
+    client.transport.loseConnection()
+    house.network.run()
+    house.assert_at_rest()

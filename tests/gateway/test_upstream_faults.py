@@ -16,7 +16,7 @@ from twisted.logger import LogLevel, formatEvent
 from tests.gateway.house import TOKEN, House, logged, read_answer
 from tests.scripted import DYING_WORDS, Asked, Mark, Script, Step, Stored, answer, attachment_answer
 from txcouchdl.couch.client import ANSWER_TIMEOUT, MAX_DOCUMENT
-from txcouchdl.couch.reader import HELD_BACK, STALL_TIMEOUT
+from txcouchdl.couch.reader import CLOSE_TIMEOUT, HELD_BACK, STALL_TIMEOUT
 
 #: More than any buffer on the way, and compressible to more than what is held back.
 DATA = random.Random(1).randbytes(300_000)
@@ -450,6 +450,28 @@ def test_surplus_behind_a_body_is_never_sent_on_and_spoils_nothing() -> None:
         assert house.get("compressed").status == 502  # the script's ETag is another's
     house.node.faults = lambda _: None
     assert house.get("compressed").body == TEXT
+
+
+def test_one_byte_too_many_behind_a_range_breaks_at_once() -> None:
+    house = house_with(None)
+    head, body = head_and_body(house, "identity", "bytes=1000-")
+    house.node.faults = lambda asked: None if asked.path == "/db/doc" else [head, body + b"x", Mark.SILENCE]
+    got = house.get("identity", "bytes=1000-")
+    assert (got.status, got.is_whole, got.is_closed) == (206, False, True)
+    assert DATA[1000:].startswith(got.body)
+    house.assert_at_rest()
+
+
+def test_a_node_that_does_not_close_is_not_waited_for_long() -> None:
+    house = house_with(None)
+    head, body = head_and_body(house, "identity", "bytes=1000-")
+    house.node.faults = lambda asked: None if asked.path == "/db/doc" else [head, body, Mark.SILENCE]
+    client = house.send(f"/db/doc/identity?token={TOKEN}", {"Range": "bytes=1000-"})
+    house.network.run()
+    assert not read_answer(client.received, "GET", client.is_closed).is_whole
+    house.network.pass_time(CLOSE_TIMEOUT + 1)
+    assert read_answer(client.received, "GET", client.is_closed).body == DATA[1000:]
+    house.assert_at_rest()
 
 
 def test_the_break_is_in_the_log() -> None:
