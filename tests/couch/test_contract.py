@@ -16,8 +16,9 @@ from txcouchdl.couch.documents import Document, Storage
 from txcouchdl.couch.errors import AttachmentChanged, RevisionGone, UpstreamRefusedUs
 from txcouchdl.couch.names import AttachmentAddress
 from txcouchdl.couch.nodes import Node
-from txcouchdl.couch.reader import HELD_BACK, PinnedAttachment, open_reader
+from txcouchdl.couch.reader import PinnedAttachment, open_reader
 from txcouchdl.couch.source import AttachmentSource, IdentityLengths
+from txcouchdl.couch.transfer import HELD_BACK
 from txcouchdl.protocol.ranges import ByteRange
 
 NOISE = random.Random(0).randbytes(300_000)

@@ -16,7 +16,7 @@ from twisted.logger import LogLevel, formatEvent
 from tests.gateway.house import TOKEN, House, logged, read_answer
 from tests.scripted import DYING_WORDS, Asked, Mark, Script, Step, Stored, answer, attachment_answer
 from txcouchdl.couch.client import ANSWER_TIMEOUT, MAX_DOCUMENT
-from txcouchdl.couch.reader import CLOSE_TIMEOUT, HELD_BACK, STALL_TIMEOUT
+from txcouchdl.couch.transfer import CLOSE_TIMEOUT, HELD_BACK, STALL_TIMEOUT
 
 #: More than any buffer on the way, and compressible to more than what is held back.
 DATA = random.Random(1).randbytes(300_000)

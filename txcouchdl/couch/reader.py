@@ -4,9 +4,8 @@ Exactly the asked bytes of one pinned attachment, or a failure. The strategy:
 *The head is checked before anything is believed*: status, length, Content-Range, coding and entity-tag must be what
 the stub promises. A node that answers otherwise is not read.
 
-*The last 2 KiB received are held back* until more arrive or the body is complete, and are thrown away when the
-connection breaks: CouchDB writes its error messages **into** a dying body, and Twisted hands them on before it says
-that the connection was lost (FINDINGS, section 0, points 1 to 3). What is released is what CouchDB meant to send.
+*The last 2 KiB received are held back* until it is clear that they are not an error message: see
+:mod:`~txcouchdl.couch.transfer`.
 
 *What passes whole is verified*: the digest is computed over the stored bytes, and the last of them are not released
 before it is right.
@@ -24,15 +23,11 @@ out inflated bytes in bounded steps, some at each turn of the reactor.
 
 import hashlib
 from collections.abc import Callable
-from enum import Enum
-from typing import cast
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
-from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone
 from zope.interface import implementer
 
 from txcouchdl.couch.client import BodyHead, CouchClient
@@ -42,18 +37,11 @@ from txcouchdl.couch.errors import (
     BadUpstream,
     CorruptAttachment,
     UpstreamFailure,
-    UpstreamTimeout,
-    UpstreamUnavailable,
 )
 from txcouchdl.couch.names import AttachmentAddress
+from txcouchdl.couch.transfer import HELD_BACK, End, Transfer
 from txcouchdl.protocol.ranges import ByteRange
 
-#: Bytes held back. CouchDB's error answers have about 370; nothing says that they cannot have more.
-HELD_BACK = 2048
-#: Seconds without a byte, of a body that is being read, after which it counts as lost.
-STALL_TIMEOUT = 30.0
-#: Seconds for a node to close the connection behind a complete body.
-CLOSE_TIMEOUT = 5.0
 #: Steps of decoding at one turn of the reactor; more wait for the next, so that others get theirs.
 _STEPS_A_TURN = 16
 
@@ -65,14 +53,6 @@ class PinnedAttachment:
     address: AttachmentAddress
     rev: str
     stub: AttachmentStub
-
-
-class _End(Enum):
-    """What shows that a body is complete."""
-
-    DIGEST = "its digest, once all its bytes are there"
-    FRAMING = "its framing: what is wanted of it was released before"
-    CLOSE = "that the node closes the connection behind it"
 
 
 @frozen
@@ -87,7 +67,7 @@ class _Reading:
     stored_range: ByteRange | None
     stored_count: int
     decoder: Decoder
-    end: _End
+    end: End
 
 
 def _plan_reading(stub: AttachmentStub, byte_range: ByteRange | None) -> _Reading:
@@ -105,16 +85,16 @@ def _plan_reading(stub: AttachmentStub, byte_range: ByteRange | None) -> _Readin
         decoder = GzipDecoder(stub.length)
     else:
         decoder = GzipRangeDecoder(byte_range.offset, byte_range.length)
-    return _Reading(None, stub.stored_length, decoder, _End.DIGEST)
+    return _Reading(None, stub.stored_length, decoder, End.DIGEST)
 
 
 def _plan_range(stub: AttachmentStub, wanted: ByteRange) -> _Reading:
     """A range of stored bytes: with a margin behind it, or to the end of the attachment."""
     decoder = IdentityDecoder(wanted.length)
     if wanted.last + HELD_BACK >= stub.stored_length:
-        return _Reading(wanted, wanted.length, decoder, _End.CLOSE)
+        return _Reading(wanted, wanted.length, decoder, End.CLOSE)
     asked = ByteRange(wanted.first, wanted.last + HELD_BACK)
-    return _Reading(asked, asked.length, decoder, _End.FRAMING)
+    return _Reading(asked, asked.length, decoder, End.FRAMING)
 
 
 async def open_reader(
@@ -135,7 +115,7 @@ async def open_reader(
     """
     reading = _plan_reading(pinned.stub, byte_range)
     is_gzip = pinned.stub.storage is not Storage.IDENTITY
-    closing = reading.end is not _End.FRAMING
+    closing = reading.end is not End.FRAMING
     head = await client.attachment(pinned.address, pinned.rev, reading.stored_range, gzip=is_gzip, closing=closing)
     problem = _problem(head, pinned.stub, reading)
     if problem is not None:
@@ -173,9 +153,9 @@ class AttachmentReader:
     def __init__(
         self, stub: AttachmentStub, reading: _Reading, clock: IReactorTime, learn: Callable[[int], object]
     ) -> None:
-        self.transfer = _Transfer(reading.stored_count, reading.end, clock, self)
+        self.transfer = Transfer(reading.stored_count, reading.end, clock, self)
         self._learn = learn
-        self._digest = stub.digest if reading.end is _End.DIGEST else None
+        self._digest = stub.digest if reading.end is End.DIGEST else None
         self._hash = hashlib.md5(usedforsecurity=False)
         self._decoder = reading.decoder
         self._clock = clock
@@ -353,113 +333,3 @@ def _fire(waiting: "Deferred[None]", failure: Failure | None) -> None:
         waiting.callback(None)
     else:
         waiting.errback(failure)
-
-
-class _Transfer(Protocol):
-    """
-    One upstream body: counts it, holds its last bytes back, and gives up on it when it stalls.
-
-    Tells its reader ``released`` any number of times, then ``completed`` or ``failed`` once; nothing after
-    :meth:`drop`.
-
-    :param count: bytes that were promised, at least one.
-    :param end: what shows that they have all come.
-    """
-
-    def __init__(self, count: int, end: _End, clock: IReactorTime, reader: AttachmentReader) -> None:
-        self._count = count
-        self._end = end
-        self._clock = clock
-        self._reader = reader
-        self._received = 0
-        self._held_back = b""
-        self._is_over = False
-        self._is_paused = False
-        self._watchdog: IDelayedCall | None = None
-
-    def connectionMade(self) -> None:
-        self._watch()
-
-    def dataReceived(self, data: bytes) -> None:
-        if self._is_over:
-            return
-        if self._end is _End.DIGEST:
-            # What comes behind the bytes that the digest is of proves nothing against them.
-            data = data[: self._count - self._received]
-        self._received += len(data)
-        if self._received > self._count:
-            self._fail(BadUpstream(f"a body of more than {self._count} bytes"))
-            return
-        if self._watchdog is not None:
-            self._watchdog.reset(self._patience())
-        received = self._held_back + data
-        self._held_back = received[-HELD_BACK:]
-        if len(received) > HELD_BACK:
-            self._reader.released(received[:-HELD_BACK])
-        if self._received == self._count and self._end is _End.DIGEST:
-            self._complete()
-
-    def connectionLost(self, reason: Failure | None = None) -> None:
-        if self._is_over:
-            return
-        is_framed = reason is not None and reason.check(ResponseDone)
-        if self._received == self._count and (is_framed or self._end is _End.CLOSE):
-            self._complete()
-        else:
-            self._fail(UpstreamUnavailable(f"lost a body after {self._received} of {self._count} bytes"))
-
-    def _complete(self) -> None:
-        """All bytes are there."""
-        if self._is_over:
-            return
-        tail = self._held_back
-        self.drop()
-        self._reader.completed(tail)
-
-    def _fail(self, error: UpstreamFailure) -> None:
-        self.drop()
-        self._reader.failed(error)
-
-    def pause(self) -> None:
-        """Stop reading. Some bytes may still come; and since Twisted resumes when a body's delivery begins, some do."""
-        if self._is_over:
-            return
-        self._is_paused = True
-        self._stop_watching()
-        cast("IPushProducer", self.transport).pauseProducing()
-
-    def resume(self) -> None:
-        """Read on, if paused."""
-        if self._is_over or not self._is_paused:
-            return
-        self._is_paused = False
-        self._watch()
-        cast("IPushProducer", self.transport).resumeProducing()
-
-    def drop(self) -> None:
-        """Close the connection, if the body is not at its end."""
-        if self._is_over:
-            return
-        self._is_over = True
-        self._stop_watching()
-        self._held_back = b""
-        cast("IPushProducer", self.transport).stopProducing()
-
-    def _patience(self) -> float:
-        """Seconds to wait for what comes next. A node that has sent all and does not close has nothing more to say."""
-        return STALL_TIMEOUT if self._received < self._count else CLOSE_TIMEOUT
-
-    def _watch(self) -> None:
-        self._watchdog = self._clock.callLater(self._patience(), self._waited)
-
-    def _stop_watching(self) -> None:
-        if self._watchdog is not None:
-            self._watchdog.cancel()
-            self._watchdog = None
-
-    def _waited(self) -> None:
-        self._watchdog = None
-        if self._received == self._count:
-            self._complete()
-        else:
-            self._fail(UpstreamTimeout(f"no byte in {STALL_TIMEOUT:g} s"))
