@@ -6,9 +6,11 @@ from urllib.parse import quote
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from twisted.web.resource import Resource
+from twisted.web.server import Request
 
 from tests.gateway.house import TOKEN, House, logged, read_answer
-from tests.scripted import Stored
+from tests.scripted import Mark, Stored
 
 
 @pytest.fixture
@@ -249,3 +251,53 @@ def test_a_bug_of_ours_after_the_status_line_breaks_the_connection(
         got = house.get("f")
     assert (got.status, got.is_whole, got.is_closed) == (200, False, True)
     house.assert_at_rest()
+
+
+class Broken(Resource):
+    """Fails where Klein would not: below everything that we catch."""
+
+    isLeaf = True  # noqa: N815 (twisted.web's)
+
+    def __init__(self, begins: bool) -> None:
+        super().__init__()
+        self._begins = begins
+
+    def render(self, request: Request) -> bytes:
+        if self._begins:
+            request.setHeader(b"Content-Length", b"100")
+            request.write(b"some of it")
+        raise ZeroDivisionError("innards")
+
+
+def test_what_fails_below_the_app_is_a_clean_500(house: House) -> None:
+    house.site.resource = Broken(begins=False)
+    with logged() as events:
+        got = house.get("f")
+    assert (got.status, got.is_whole, json.loads(got.body)["error"]) == (500, True, "internal_server_error")
+    assert [event for event in events if event.get("log_failure")]
+    house.assert_at_rest()
+
+
+def test_what_fails_below_the_app_in_mid_body_breaks_the_connection(house: House) -> None:
+    house.site.resource = Broken(begins=True)
+    with logged():
+        client = house.send(f"/db/doc/f?token={TOKEN}")
+        house.network.run()
+    assert client.is_closed
+    assert b"innards" not in client.received
+    house.assert_at_rest()
+
+
+def test_connections_are_ended_with_their_lines_in_the_log(house: House) -> None:
+    house.node.faults = lambda _: [Mark.SILENCE]
+    clients = [house.send(f"/db/doc/f?token={TOKEN}"), house.connect()]
+    house.network.run()
+    ended: list[object] = []
+    house.site.abort().addCallback(ended.append)
+    house.network.run()
+    assert ended == [None]
+    assert all(client.is_closed for client in clients)
+    [line] = house.log
+    assert '" 499 ' in line
+    house.assert_at_rest()
+    assert house.network.open_connections(5984) == 0
