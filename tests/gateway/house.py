@@ -90,13 +90,16 @@ class House:
     :ivar log: the access log's lines.
     """
 
-    def __init__(self, attachments: dict[str, Stored] | None = None, token_key: str = "download_token") -> None:
+    def __init__(
+        self,
+        attachments: dict[str, Stored] | None = None,
+        token_key: str = "download_token",
+        node_url: str = f"http://admin:hunter2@127.0.0.1:{NODE_PORT}",
+    ) -> None:
         self.network = Network()
         self.node = ScriptedNode(docs={"/db/doc": Doc({token_key: TOKEN}, attachments or {})})
         self.network.listen(NODE_PORT, self.node)
-        client = CouchClient(
-            Node.parse(f"http://admin:hunter2@127.0.0.1:{NODE_PORT}"), MemoryAgents(self.network), self.network
-        )
+        client = CouchClient(Node.parse(node_url), MemoryAgents(self.network), self.network)
         self.gateway = Gateway(client, TokenRule(token_key), self.network)
         self.log: list[str] = []
         self.site = GatewaySite(self.gateway.app.resource(), self.network, self.log.append)

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.logger import LogLevel, formatEvent
 
-from tests.gateway.house import TOKEN, House, logged, read_answer
+from tests.gateway.house import NODE_PORT, TOKEN, House, logged, read_answer
 from tests.scripted import DYING_WORDS, Asked, Mark, Script, Step, Stored, answer, attachment_answer
 from txcouchdl.couch.client import ANSWER_TIMEOUT, MAX_DOCUMENT
 from txcouchdl.couch.transfer import CLOSE_TIMEOUT, HELD_BACK, STALL_TIMEOUT
@@ -189,9 +189,15 @@ def test_a_head_and_then_silence_is_a_504_too() -> None:
 
 DOCUMENT_FAULTS: dict[str, tuple[Script, int]] = {
     "500": ([answer(500, b"{}")], 502),
+    "503 with a long page": ([answer(503, b"<html>" * 10_000)], 502),
+    "503 and a lost page": ([answer(503, b"<html>", length=100), Mark.ABORT], 502),
     "401": ([answer(401, b"{}")], 502),
     "a lockout": ([answer(403, b'{"error":"forbidden","reason":"Account is temporarily locked due to..."}')], 502),
     "closed to us": ([answer(403, b'{"error":"forbidden","reason":"You are not allowed to access this db."}')], 403),
+    "our credentials ignored": (
+        [answer(401, b'{"error":"unauthorized","reason":"You are not authorized to access this db."}')],
+        502,
+    ),
     "missing": ([answer(404, b"{}")], 403),
     "unspeakable": ([answer(400, b"")], 403),
     "a redirect": ([answer(302, b"", {"Location": "/_utils/session.html"})], 502),
@@ -218,6 +224,18 @@ def test_a_bad_document(script: Script, status: int) -> None:
     got = house.get("identity")
     assert (got.status, got.is_whole) == (status, True)
     house.assert_at_rest()
+
+
+def test_a_gateway_without_credentials_does_not_tell_which_databases_exist() -> None:
+    closed = b'{"error":"unauthorized","reason":"You are not authorized to access this db."}'
+    house = House(dict(STORED), node_url=f"http://127.0.0.1:{NODE_PORT}")
+    house.node.faults = lambda asked: [answer(401, closed)] if asked.path == "/db/doc" else None
+    with logged() as events:
+        got = house.get("identity")
+    assert got.body == house.ask(f"/nodb/doc/f?token={TOKEN}").body
+    assert got.status == 403
+    assert [event for event in events if event["log_level"] is LogLevel.warn]
+    assert not any("authorization" in each.headers for each in house.node.asked)
 
 
 def test_a_document_of_50_mb_is_not_read_to_its_end() -> None:

@@ -25,6 +25,7 @@ from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLo
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IProtocol, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web._newclient import RequestNotSent
 from twisted.web.client import (
@@ -43,6 +44,7 @@ from txcouchdl.couch.errors import (
     BadUpstream,
     RevisionGone,
     UnreadableDocument,
+    UpstreamFailure,
     UpstreamRefusedUs,
     UpstreamTimeout,
     UpstreamUnavailable,
@@ -63,9 +65,12 @@ ANSWER_TIMEOUT = 30.0
 
 # treq must not see the coding, or it would undo it; we must.
 _STORED_CODING = b"X-Txcouchdl-Stored-Coding"
-# What CouchDB says to a user who is not a member of a database, and to one who is nobody. All other refusals (a
-# lockout) are about our credentials, and say nothing of the document (FINDINGS, section 7).
-_CLOSED_DATABASE = (b"You are not allowed to access this db.", b"You are not authorized to access this db.")
+# What CouchDB says of a database to a user who is not a member of it, and to one who is nobody. All other refusals
+# (a lockout) are about our credentials, and say nothing of the document (FINDINGS, section 7).
+_NOT_A_MEMBER = b"You are not allowed to access this db."
+_NOBODY = b"You are not authorized to access this db."
+
+_log = Logger()
 
 
 @implementer(IAgent)
@@ -135,7 +140,7 @@ class BodyHead:
 
     def abandon(self) -> None:
         """Drop the body and its connection."""
-        self._response.deliverBody(_Dropper())
+        _abandon(self._response)
 
 
 class CouchClient:
@@ -179,9 +184,11 @@ class CouchClient:
         response = await self._get(self._clients[False, False], target, {"Accept": "application/json"})
         if response.code == 200:
             return parse_document(await _collect(response, MAX_DOCUMENT), document_id)
-        # Read, so that the connection can be used again.
-        error = await _collect(response, _MAX_ERROR)
-        if response.code in {400, 404} or any(reason in error for reason in _CLOSED_DATABASE):
+        error = await _error_text(response)
+        if response.code in {400, 404}:
+            return None
+        if _NOT_A_MEMBER in error or (_NOBODY in error and self._node.authorization is None):
+            _log.warn("{node}: a database is closed to us", node=self)
             return None
         raise self._failure(response)
 
@@ -299,6 +306,14 @@ def _collect(response: IResponse, limit: int) -> "Deferred[bytes]":
     collector = _Collector(limit)
     response.deliverBody(collector)
     return collector.finished
+
+
+async def _error_text(response: IResponse) -> bytes:
+    """The body of an error, or nothing of it. It is read so that the connection can be used again."""
+    try:
+        return await _collect(response, _MAX_ERROR)
+    except UpstreamFailure:
+        return b""
 
 
 class _Collector(Protocol):
