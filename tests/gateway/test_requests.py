@@ -408,7 +408,7 @@ def test_every_read_is_pinned(revised: House) -> None:
 
 
 def test_a_revision_compacted_away_meanwhile_is_followed(house: House) -> None:
-    """The same attachment under a newer revision goes on (DESIGN, section 4)."""
+    """The same attachment under a newer revision goes on."""
     house.node.docs["/db/doc"].rev = "1-old"
 
     def compact(asked: object) -> None:

@@ -71,7 +71,7 @@ class Digest:
 
 
 class Storage(Enum):
-    """How CouchDB keeps an attachment's bytes, as ``att_encoding_info`` tells it (DESIGN, section 4)."""
+    """How CouchDB keeps an attachment's bytes, as ``att_encoding_info`` tells it."""
 
     IDENTITY = "as they are"
     COMPRESSED = "compressed by CouchDB; the length of the identity bytes is known"
