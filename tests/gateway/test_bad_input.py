@@ -225,6 +225,33 @@ def test_a_client_that_sends_half_a_head_is_let_go(house: House) -> None:
     assert client.is_closed
 
 
+def test_a_client_that_dribbles_a_head_is_let_go(house: House) -> None:
+    """Each byte begins the idle timeout anew, but not the time for the whole of it."""
+    client = house.connect()
+    for byte in b"GET /db/doc/f HTTP/1.1":
+        client.transport.write(bytes([byte]))
+        house.network.run()
+        house.network.pass_time(10)
+        if client.is_closed:
+            break
+    got = read_answer(client.received, "GET", client.is_closed)
+    assert (got.status, client.is_closed) == (408, True)
+    assert '"-" 408 ' in house.log[0]
+    house.assert_at_rest()
+
+
+def test_the_time_for_a_request_begins_with_it(house: House) -> None:
+    client = house.connect()
+    request = f"GET /db/doc/f?token={TOKEN} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    for _ in range(3):
+        house.network.pass_time(50)
+        client.transport.write(request)
+        house.network.run()
+    assert client.received.count(b"HTTP/1.1 200 ") == 3
+    assert not client.is_closed
+    house.assert_at_rest()
+
+
 def test_a_bug_of_ours_is_a_clean_500(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_args: object) -> None:
         raise ZeroDivisionError("innards")

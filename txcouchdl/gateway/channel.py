@@ -10,7 +10,7 @@ One client's connection: what twisted.web's HTTP channel does, and what it lacks
 import re
 from typing import TYPE_CHECKING, Final, cast
 
-from twisted.internet.interfaces import IConsumer, ITCPTransport
+from twisted.internet.interfaces import IConsumer, IDelayedCall, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request, datetimeToString
@@ -21,8 +21,11 @@ from txcouchdl.gateway.plan import plan_error
 if TYPE_CHECKING:
     from txcouchdl.gateway.site import GatewaySite
 
+_TOO_SLOW: Final = ErrorAnswer(408, "request_timeout", "The request did not come in time.")
 BAD_REQUEST: Final = ErrorAnswer(400, "bad_request", "The request cannot be read, or its head is too long.")
 
+#: Seconds from the first byte of a request to its last; the idle timeout begins anew at each byte.
+REQUEST_TIMEOUT: Final = 60
 #: Seconds for a refused client to take its answer.
 _LINGER: Final = 5
 #: Seconds for a client to take the rest of a response whose connection closes behind it.
@@ -42,6 +45,7 @@ class GatewayChannel(HTTPChannel):
     site: "GatewaySite"
     is_refused = False
     _postponed: Request | None = None
+    _deadline: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -49,8 +53,29 @@ class GatewayChannel(HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
+        self._lift_deadline()
         self.site.channels.discard(self)
         self.site.notice_end()
+
+    # Requests that come too slowly.
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._deadline is None and not self._handlingRequest:
+            self._deadline = self.callLater(REQUEST_TIMEOUT, self._missed)
+        super().dataReceived(data)
+
+    def allContentReceived(self) -> None:
+        self._lift_deadline()
+        super().allContentReceived()
+
+    def _missed(self) -> None:
+        self._deadline = None
+        self.refuse(_TOO_SLOW)
+
+    def _lift_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     # Requests that cannot be read.
 
@@ -85,6 +110,7 @@ class GatewayChannel(HTTPChannel):
         if self.is_refused:
             return
         self.is_refused = True
+        self._lift_deadline()
         transport = cast(ITCPTransport, self.transport)
         transport.write(self._refusal(answer))
         self.site.log_refusal(transport.getPeer(), answer)
