@@ -23,15 +23,12 @@ from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IProtocol, IPushProducer, IReactorTime
-from twisted.internet.protocol import Protocol
+from twisted.internet.interfaces import IProtocol, IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.web._newclient import RequestNotSent
 from twisted.web.client import (
     RequestGenerationFailed,
     RequestTransmissionFailed,
-    ResponseDone,
     ResponseFailed,
 )
 from twisted.web.http_headers import Headers
@@ -43,14 +40,13 @@ from txcouchdl.couch.documents import Document, parse_document
 from txcouchdl.couch.errors import (
     BadUpstream,
     RevisionGone,
-    UnreadableDocument,
-    UpstreamFailure,
     UpstreamRefusedUs,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
 from txcouchdl.couch.names import AttachmentAddress, attachment_path, document_path
 from txcouchdl.couch.nodes import Node
+from txcouchdl.couch.short_bodies import abandon, collect, error_text
 from txcouchdl.protocol.ranges import ByteRange
 
 _T = TypeVar("_T")
@@ -58,8 +54,6 @@ _LENGTH = re.compile("[0-9]{1,19}")
 
 #: The largest document we read, stubs included; CouchDB's own limit is 8 MB without them.
 MAX_DOCUMENT = 16 * 2**20
-#: How much of an error's body we read to learn what it is about.
-_MAX_ERROR = 16 * 2**10
 #: Seconds for a document to arrive whole, and for the head of an attachment.
 ANSWER_TIMEOUT = 30.0
 
@@ -140,7 +134,7 @@ class BodyHead:
 
     def abandon(self) -> None:
         """Drop the body and its connection."""
-        _abandon(self._response)
+        abandon(self._response)
 
 
 class CouchClient:
@@ -183,8 +177,8 @@ class CouchClient:
     async def _read_document(self, target: str, document_id: str) -> Document | None:
         response = await self._get(self._clients[False, False], target, {"Accept": "application/json"})
         if response.code == 200:
-            return parse_document(await _collect(response, MAX_DOCUMENT), document_id)
-        error = await _error_text(response)
+            return parse_document(await collect(response, MAX_DOCUMENT), document_id)
+        error = await error_text(response)
         if response.code in {400, 404}:
             return None
         if _NOT_A_MEMBER in error or (_NOBODY in error and self._node.authorization is None):
@@ -214,7 +208,7 @@ class CouchClient:
         asking = Deferred.fromCoroutine(self._get(client, target, headers))
         response = await _within(asking, ANSWER_TIMEOUT, self._clock)
         if response.code not in {200, 206}:
-            _abandon(response)
+            abandon(response)
             raise self._failure(response)
         return _head(response)
 
@@ -289,68 +283,3 @@ def _head(response: IResponse) -> BodyHead:
 def _field(response: IResponse, name: bytes) -> str | None:
     values = response.headers.getRawHeaders(name)
     return b", ".join(values).decode("latin-1") if values else None
-
-
-def _abandon(response: IResponse) -> None:
-    response.deliverBody(_Dropper())
-
-
-class _Dropper(Protocol):
-    """Ends the connection of a body that nobody wants."""
-
-    def connectionMade(self) -> None:
-        cast("IPushProducer", self.transport).stopProducing()
-
-
-def _collect(response: IResponse, limit: int) -> "Deferred[bytes]":
-    collector = _Collector(limit)
-    response.deliverBody(collector)
-    return collector.finished
-
-
-async def _error_text(response: IResponse) -> bytes:
-    """The body of an error, or nothing of it. It is read so that the connection can be used again."""
-    try:
-        return await _collect(response, _MAX_ERROR)
-    except UpstreamFailure:
-        return b""
-
-
-class _Collector(Protocol):
-    """
-    Collects a short body.
-
-    :ivar finished: fires once with the body; fails with UnreadableDocument if it is longer than the limit, with
-        UpstreamUnavailable if it ends early. Cancelling it drops the connection.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._chunks: list[bytes] = []
-        self._length = 0
-        self._over = False
-        self.finished: Deferred[bytes] = Deferred(lambda _: self._stop())
-
-    def dataReceived(self, data: bytes) -> None:
-        if self._over:
-            return
-        self._length += len(data)
-        if self._length > self._limit:
-            self._stop()
-            self.finished.errback(UnreadableDocument(f"a body of more than {self._limit} bytes"))
-            return
-        self._chunks.append(data)
-
-    def _stop(self) -> None:
-        self._over = True
-        self._chunks.clear()
-        cast("IPushProducer", self.transport).stopProducing()
-
-    def connectionLost(self, reason: Failure | None = None) -> None:
-        if self._over:
-            return
-        self._over = True
-        if reason is not None and reason.check(ResponseDone):
-            self.finished.callback(b"".join(self._chunks))
-        else:
-            self.finished.errback(UpstreamUnavailable("a body ended early"))

@@ -1,0 +1,87 @@
+"""
+Short bodies of answers, collected whole; and bodies that nobody wants, dropped.
+"""
+
+from typing import cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.iweb import IResponse
+
+from txcouchdl.couch.errors import UnreadableDocument, UpstreamFailure, UpstreamUnavailable
+
+#: How much of an error's body is read to learn what it is about.
+MAX_ERROR = 16 * 2**10
+
+
+def abandon(response: IResponse) -> None:
+    """Drop the body of an answer, and its connection."""
+    response.deliverBody(_Dropper())
+
+
+class _Dropper(Protocol):
+    """Ends the connection of a body that nobody wants."""
+
+    def connectionMade(self) -> None:
+        cast("IPushProducer", self.transport).stopProducing()
+
+
+def collect(response: IResponse, limit: int) -> "Deferred[bytes]":
+    """
+    :param limit: bytes that the body may have.
+    :return: fires as :attr:`_Collector.finished`.
+    """
+    collector = _Collector(limit)
+    response.deliverBody(collector)
+    return collector.finished
+
+
+async def error_text(response: IResponse) -> bytes:
+    """The body of an error, or nothing of it. It is read so that the connection can be used again."""
+    try:
+        return await collect(response, MAX_ERROR)
+    except UpstreamFailure:
+        return b""
+
+
+class _Collector(Protocol):
+    """
+    Collects a short body.
+
+    :ivar finished: fires once with the body; fails with UnreadableDocument if it is longer than the limit, with
+        UpstreamUnavailable if it ends early. Cancelling it drops the connection.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._chunks: list[bytes] = []
+        self._length = 0
+        self._over = False
+        self.finished: Deferred[bytes] = Deferred(lambda _: self._stop())
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._over:
+            return
+        self._length += len(data)
+        if self._length > self._limit:
+            self._stop()
+            self.finished.errback(UnreadableDocument(f"a body of more than {self._limit} bytes"))
+            return
+        self._chunks.append(data)
+
+    def _stop(self) -> None:
+        self._over = True
+        self._chunks.clear()
+        cast("IPushProducer", self.transport).stopProducing()
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        if self._over:
+            return
+        self._over = True
+        if reason is not None and reason.check(ResponseDone):
+            self.finished.callback(b"".join(self._chunks))
+        else:
+            self.finished.errback(UpstreamUnavailable("a body ended early"))
