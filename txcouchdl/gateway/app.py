@@ -78,7 +78,7 @@ class Gateway:
         except Exception:
             _log.failure("a request failed")
             if request.startedWriting:
-                await break_off(request, self._clock)
+                await break_off(request)
             else:
                 answer(plan_error(INTERNAL_ERROR), request)
 
@@ -112,7 +112,7 @@ class Gateway:
             if stub.length is None and facts.needs_length:
                 stub = await source.measured()
             plan = plan_delivery(facts, stub, document.rev, new_boundary)
-            await deliver(plan, request, source.open, self._clock)
+            await deliver(plan, request, source.open)
         except RevisionGone:
             if facts.rev is not None:
                 raise NoSuchRevision from None

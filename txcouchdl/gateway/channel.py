@@ -116,7 +116,7 @@ class GatewayChannel(HTTPChannel):
         self.site.log_refusal(transport.getPeer(), answer)
         # Lines are read one after the other out of what has come already.
         self.dataReceived = self.lineReceived = self.rawDataReceived = _drop  # type: ignore[method-assign]
-        self._give_up_after(_LINGER)
+        self.give_up_after(_LINGER)
         cast(IConsumer, transport).unregisterProducer()
         transport.loseWriteConnection()
 
@@ -157,11 +157,14 @@ class GatewayChannel(HTTPChannel):
             super().requestDone(postponed)
 
     def loseConnection(self) -> None:
-        self._give_up_after(_UNTAKEN)
+        self.give_up_after(_UNTAKEN)
         super().loseConnection()
 
-    def _give_up_after(self, seconds: float) -> None:
-        """Cut the connection off if it has not ended by then. HTTPChannel cancels this when it has."""
+    def give_up_after(self, seconds: float) -> None:
+        """
+        Cut the connection off if it has not ended by then. HTTPChannel cancels this when it has; of several, the
+        first counts.
+        """
         self.setTimeout(None)
         if self._abortingCall is None:
             self._abortingCall = self.callLater(seconds, self.forceAbortClient)

@@ -10,13 +10,14 @@ the promised Content-Length, or before the last chunk. No response is framed by 
 from collections.abc import Awaitable, Callable
 from typing import cast
 
-from twisted.internet.interfaces import IPushProducer, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from twisted.web.server import Request
 from zope.interface import implementer
 
 from txcouchdl.couch.errors import DownloadError
 from txcouchdl.couch.reader import AttachmentReader
+from txcouchdl.gateway.channel import GatewayChannel
 from txcouchdl.gateway.plan import DeliveryPlan, Part
 from txcouchdl.protocol.ranges import ByteRange
 
@@ -29,7 +30,7 @@ _LINGER = 15.0
 _log = Logger()
 
 
-async def deliver(plan: DeliveryPlan, request: Request, open_reader: OpenReader, clock: IReactorTime) -> None:
+async def deliver(plan: DeliveryPlan, request: Request, open_reader: OpenReader) -> None:
     """
     Answer a request as planned, to the end or the break. Cancelling it drops the upstream connection.
 
@@ -46,7 +47,7 @@ async def deliver(plan: DeliveryPlan, request: Request, open_reader: OpenReader,
         stream.end()
     except DownloadError as error:
         _log.warn("a download broke off: {error}", error=error)
-        await break_off(request, clock)
+        await break_off(request)
     finally:
         first.stopProducing()
 
@@ -67,7 +68,7 @@ def _write_head(plan: DeliveryPlan, request: Request) -> None:
     request.write(b"")
 
 
-async def break_off(request: Request, clock: IReactorTime) -> None:
+async def break_off(request: Request) -> None:
     """
     End a response that cannot be completed, and wait until it has ended.
 
@@ -78,13 +79,9 @@ async def break_off(request: Request, clock: IReactorTime) -> None:
         return
     gone = request.notifyFinish()
     request.unregisterProducer()
-    cut_off = clock.callLater(_LINGER, cast("ITCPTransport", request.channel.transport).abortConnection)
+    cast("GatewayChannel", request.channel).give_up_after(_LINGER)
     request.loseConnection()
-    try:
-        await gone.addErrback(lambda _: None)
-    finally:
-        if cut_off.active():
-            cut_off.cancel()
+    await gone.addErrback(lambda _: None)
 
 
 @implementer(IPushProducer)
