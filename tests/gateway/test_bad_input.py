@@ -328,3 +328,26 @@ def test_connections_are_ended_with_their_lines_in_the_log(house: House) -> None
     assert '" 499 ' in line
     house.assert_at_rest()
     assert house.network.open_connections(5984) == 0
+
+
+def test_a_password_in_an_absolute_target_is_not_logged(house: House) -> None:
+    house.ask(f"http://user:pa55word@gateway.example/db/doc/f?token={TOKEN}")
+    [line] = house.log
+    assert "pa55word" not in line
+    assert "http://gateway.example/db/doc/f?token=***" in line
+
+
+def test_a_break_below_the_app_takes_its_producer_with_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or twisted.web would log the whole request target, token included."""
+
+    async def broken(*_args: object) -> None:
+        raise ZeroDivisionError
+
+    house.doc.attachments["f"] = Stored(b"x" * 100_000)
+    monkeypatch.setattr("txcouchdl.gateway.delivery._Stream.send", broken)
+    monkeypatch.setattr("txcouchdl.gateway.app.break_off", broken)
+    with logged() as events:
+        client = house.send(f"/db/doc/f?token={TOKEN}")
+        house.network.run()
+    assert client.is_closed
+    assert not any(TOKEN in str(event.get("log_failure", "")) for event in events)
