@@ -12,7 +12,7 @@ from twisted.web.server import Request
 from twisted.web.test.requesthelper import DummyChannel
 
 from tests import strategies
-from txcouchdl.gateway.access_log import access_log_line, redacted_target
+from txcouchdl.gateway.access_log import ClientAddress, access_log_line, redacted_target
 from txcouchdl.gateway.facts import parse_query
 
 _TIMESTAMP: Final = "[21/Nov/2026:19:21:47 +0000]"
@@ -80,6 +80,7 @@ def test_what_is_missing_is_a_dash() -> None:
         (IPv4Address("TCP", "192.0.2.7", 1), "192.0.2.7"),
         (IPv6Address("TCP", "2001:db8::7", 1), "2001:db8::7"),
         (UNIXAddress(b"/run/x"), "-"),
+        (ClientAddress("198.51.100.7"), "198.51.100.7"),
     ],
 )
 def test_clients(peer: IAddress, host: str) -> None:

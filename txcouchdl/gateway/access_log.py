@@ -7,8 +7,10 @@ it, and tomorrow's parameters may be secret too. Of a Referer field only what st
 
 import re
 
+from attrs import frozen
 from twisted.internet.interfaces import IAddress
 from twisted.web.server import Request
+from zope.interface import implementer
 
 # Nothing that somebody may have pasted behind it.
 _REVISION = re.compile(rb"rev=[0-9]{1,19}-[0-9a-f]{1,64}")
@@ -17,9 +19,22 @@ _USERINFO = re.compile(rb"^([A-Za-z][A-Za-z0-9+.-]*://)[^/@]*@")
 _PRINTABLE = {byte: chr(byte) for byte in range(0x20, 0x7F) if byte not in b'"\\'}
 
 
+@implementer(IAddress)
+@frozen
+class ClientAddress:
+    """
+    Whom a request is from, once that is known: behind a trusted proxy it is not the connection's peer.
+
+    :ivar host: as :meth:`~txcouchdl.gateway.peers.TrustedProxies.client_of` has it.
+    """
+
+    host: str
+
+
 def access_log_line(timestamp: str, request: Request) -> str:
     """
     :param timestamp: in the format's brackets already.
+    :param request: its client is the connection's peer, or a :class:`ClientAddress`.
     """
     host = getattr(request.getClientAddress(), "host", "-")
     requested = b" ".join((request.method, redacted_target(request.uri), request.clientproto))

@@ -1,0 +1,105 @@
+"""
+Whom a request is from: the connection's peer, or, behind proxies that we trust, whom they say. Pure.
+
+A proxy adds the address that it was asked from to the end of X-Forwarded-For. What stands before that was in the
+request already, and anybody may have written it. So the field is read from its end, and no further than the word of
+somebody trusted reaches.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
+
+from attrs import frozen
+
+_Address = IPv4Address | IPv6Address
+_Network = IPv4Network | IPv6Network
+
+#: Peers of a UNIX socket: they have no address.
+_UNIX: Final = "unix"
+#: A peer whose address is none. Twisted's haproxy: endpoints take whatever they are told for one.
+_UNKNOWN: Final = "unknown"
+#: Proxies in a row that are followed; the field may be as long as a request's head.
+_MOST_HOPS: Final = 32
+# An address, perhaps with a port. One of IPv6 stands in brackets then, and may without.
+_HOP: Final = re.compile(r"\[([^\]:]*:[^\]]*)\](?::[0-9]{1,5})?|([^:]*)(?::[0-9]{1,5})?")
+# ::ffff:0:0/96, the addresses of IPv4 within IPv6.
+_MAPPED: Final = IPv6Network("::ffff:0:0/96")
+
+
+@frozen
+class TrustedProxies:
+    """
+    The peers whose X-Forwarded-For is believed; by default nobody's.
+
+    :ivar networks: where they are.
+    :ivar has_unix: whether the peers of UNIX sockets are among them.
+    """
+
+    networks: tuple[_Network, ...] = ()
+    has_unix: bool = False
+
+    @classmethod
+    def parse(cls, texts: Sequence[str]) -> "TrustedProxies":
+        """
+        :param texts: IP addresses, networks as ``10.0.0.0/8``, and the word ``unix`` for the peers of UNIX sockets.
+        :raises ValueError: with a sentence for whoever wrote them.
+        """
+        return cls(tuple(_network(text) for text in texts if text != _UNIX), _UNIX in texts)
+
+    def client_of(self, peer: str | None, forwarded_for: str | None) -> str:
+        """
+        The address that a request is from: the peer's, or the last one in X-Forwarded-For that is no trusted proxy's.
+        Where the field ends first, or does not make sense, it is the proxy's that it leads to.
+
+        :param peer: the connection's; ``None`` for that of a UNIX socket.
+        :param forwarded_for: the X-Forwarded-For field, its lines joined by commas; ``None`` if there is none.
+        :return: an IP address as :mod:`ipaddress` writes it, without a zone, and of IPv4 wherever it is one;
+            ``unix`` for the peer of a UNIX socket, ``unknown`` for one whose address is none.
+        """
+        nearest = None if peer is None else _address(peer)
+        client = _UNIX if peer is None else str(nearest or _UNKNOWN)
+        is_trusted = self.has_unix if peer is None else self._includes(nearest)
+        hops = _hops(forwarded_for or "")
+        while is_trusted and (hop := next(hops, None)) is not None:
+            client, is_trusted = str(hop), self._includes(hop)
+        return client
+
+    def _includes(self, address: _Address | None) -> bool:
+        return address is not None and any(address in network for network in self.networks)
+
+
+def _hops(forwarded_for: str) -> Iterator[_Address | None]:
+    """The addresses of X-Forwarded-For, the last one first; ``None`` for what is no address."""
+    last = forwarded_for.rsplit(",", _MOST_HOPS)[-_MOST_HOPS:]
+    return (_hop(text.strip(" \t")) for text in reversed(last))
+
+
+def _hop(text: str) -> _Address | None:
+    found = _HOP.fullmatch(text)
+    return _address(text if found is None else found[1] or found[2])
+
+
+def _address(text: str) -> _Address | None:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, IPv4Address):
+        return address
+    # Made of the number alone, it has no zone.
+    return address.ipv4_mapped or IPv6Address(int(address))
+
+
+def _network(text: str) -> _Network:
+    try:
+        network = ip_network(text)
+        if "%" in text:
+            raise ValueError(f"{text!r} has a zone")
+    except ValueError as error:
+        raise ValueError(f"{error}: a trusted proxy is an IP address, a network as 10.0.0.0/8, or unix") from None
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        first = int(network.network_address) & 0xFFFFFFFF
+        return IPv4Network((first, network.prefixlen - _MAPPED.prefixlen))
+    return network
