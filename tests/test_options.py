@@ -1,10 +1,18 @@
 """The command line and the environment: what they come to, and what is refused."""
 
+import os
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
+from attrs import frozen
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.nodes import Node
+from txcouchdl.gateway.limits import ClientLimits
+from txcouchdl.gateway.peers import TrustedProxies
 from txcouchdl.gateway.tokens import TokenRule
 from txcouchdl.options import Options, Settings, StartError, StoreSettings
 
@@ -13,16 +21,74 @@ SECRET = "s3cret-of-couch"
 DEFAULTS = Settings(
     listen=("tcp:8000:interface=127.0.0.1",),
     rule=TokenRule("download_token"),
-    node=Node("http://localhost:5984"),
+    nodes=(Node("http://localhost:5984"),),
     store=None,
     is_demo=False,
+    upstream=UpstreamLimits(),
+    clients=ClientLimits(),
+    guess_limit=60,
+    proxies=TrustedProxies.parse([]),
+    drain=30.0,
 )
+
+
+@frozen
+class Number:
+    """What is promised of an option that takes a number. ``company`` is what makes its bounds possible."""
+
+    option: str
+    field: str
+    default: int
+    least: float
+    most: int
+    company: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.option
+
+    @property
+    def variable(self) -> str:
+        return f"COUCHDL_{self.option.replace('-', '_').upper()}"
+
+    @property
+    def is_whole(self) -> bool:
+        return self.option in {"max-upstream", "max-connections", "guess-limit"}
+
+    def of(self, *arguments: str) -> int | float:
+        """What the settings have of it."""
+        found = attrgetter(self.field)(settings(*self.company, *arguments))
+        assert type(found) is (int if self.is_whole else float)
+        return found
+
+
+NUMBERS = [
+    Number("stall-timeout", "upstream.stall_timeout", 30, 1, 3600, ("--give-up=86400",)),
+    Number("give-up", "upstream.give_up", 60, 1, 86400, ("--stall-timeout=1",)),
+    Number("park-after", "upstream.park_after", 10, 0.1, 86400),
+    Number("max-upstream", "upstream.max_upstream", 256, 1, 65535),
+    Number("queue-timeout", "upstream.queue_timeout", 15, 0, 3600),
+    Number("max-connections", "clients.max_connections", 4096, 1, 1000000),
+    Number("header-timeout", "clients.header_timeout", 60, 1, 3600),
+    Number("idle-timeout", "clients.idle_timeout", 60, 1, 86400),
+    Number("client-timeout", "clients.client_timeout", 3600, 1, 604800),
+    Number("guess-limit", "guess_limit", 60, 0, 1000000),
+    Number("drain", "drain", 30, 0, 86400),
+]
+SECONDS = [number for number in NUMBERS if not number.is_whole]
+WHOLE = [number for number in NUMBERS if number.is_whole]
+
+#: What int() or float() would take, or almost. Not even as seconds are they plainly a number.
+NO_NUMBERS = [
+    *(" ", "+1", "-1", "-0", "1e3", "1_0", "0x10", "inf", "nan", "Infinity", "True", "a", "1s"),
+    *("1,5", ".", ".5", "5.", "1.2.3", "1. 5", " 5", "5 ", "5\n", "5\r", "5\n5", "5\u2028"),
+    *("\u0665", "\uff15", "\u00b2", "5\u0665", "5.\uff15", "\udcff", "9" * 5000, f"5.{'9' * 5000}", f"{'0' * 5000}5"),
+]
 
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("COUCHDB_URL", "DOWNLOAD_TOKEN_KEY_NAME"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [each for each in os.environ if each.startswith(("COUCHDL_", "COUCHDB_URL", "DOWNLOAD_TOKEN"))]:
+        monkeypatch.delenv(name)
 
 
 def settings(*arguments: str) -> Settings:
@@ -45,8 +111,7 @@ def refusal(*arguments: str) -> str:
 
 
 def node(*arguments: str) -> Node:
-    chosen = settings(*arguments).node
-    assert chosen is not None
+    (chosen,) = settings(*arguments).nodes
     return chosen
 
 
@@ -72,6 +137,15 @@ def test_couchdb(option: str) -> None:
     assert chosen == Node.of("https://couch.example:6984/prefix", "adm", "p@ss")
 
 
+def test_several_nodes_in_their_order() -> None:
+    chosen = settings("-c", "http://b:2@two", "--couchdb=https://a:1@one/db", "-c", "http://two:5984")
+    assert chosen.nodes == (
+        Node.of("http://two", "b", "2"),
+        Node.of("https://one/db", "a", "1"),
+        Node("http://two:5984"),
+    )
+
+
 @pytest.mark.parametrize("option", ["-k", "--token-key"])
 @pytest.mark.parametrize("key", ["secret", "data.download_token", "a.b.c", "ключ", "with space"])
 def test_token_key(option: str, key: str) -> None:
@@ -82,7 +156,7 @@ def test_token_key(option: str, key: str) -> None:
 def test_store(option: str) -> None:
     chosen = settings(option, "some/dir")
     assert chosen.store == StoreSettings(Path("some/dir"), "tcp:5984:interface=127.0.0.1")
-    assert (chosen.node, chosen.is_demo) == (None, False)
+    assert (chosen.nodes, chosen.is_demo) == ((), False)
 
 
 def test_store_listen() -> None:
@@ -92,7 +166,7 @@ def test_store_listen() -> None:
 def test_demo() -> None:
     chosen = settings("--demo", "-l", "tcp:1", "-k", "a.b", "--store-listen", "tcp:2")
     store = StoreSettings(Path("couchdl-demo"), "tcp:2")
-    assert chosen == Settings(("tcp:1",), TokenRule("a.b"), node=None, store=store, is_demo=True)
+    assert chosen == Settings(("tcp:1",), TokenRule("a.b"), nodes=(), store=store, is_demo=True)
 
 
 def test_the_last_of_two_that_are_not_repeatable() -> None:
@@ -129,6 +203,20 @@ def test_help_names_every_option_and_its_default() -> None:
         "tcp:5984:interface=127.0.0.1",
     ):
         assert default in " ".join(text.split())
+    assert "--trusted-proxy=" in text
+    for number in NUMBERS:
+        (line,) = [each for each in text.splitlines() if f" --{number.option}= " in each]
+        assert f"[default: {number.default}]" in line
+    assert "COUCHDL_STALL_TIMEOUT" in text
+
+
+def test_the_readme_names_every_option() -> None:
+    readme = (Path(__file__).parent.parent / "README.rst").read_text()
+    for option in set(Options().longOpt) - {"help", "version"}:
+        assert f"``--{option.rstrip('=')}" in readme
+    for number in NUMBERS:
+        row = readme.partition(f"``--{number.option} ")[2].partition("``--")[0]
+        assert f"Default: {number.default}\n" in row
 
 
 def test_help_is_evenly_spaced() -> None:
@@ -186,7 +274,7 @@ def test_an_embedded_store_does_not_mind_the_url_of_the_environment(
     embedded: tuple[str, ...], url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COUCHDB_URL", url)
-    assert settings(*embedded).node is None
+    assert settings(*embedded).nodes == ()
 
 
 def test_a_bad_url_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,13 +288,189 @@ def test_a_bad_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_several_nodes_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COUCHDB_URL", f"http://a:{SECRET}@one,http://a:{SECRET}@two")
-    assert "more than one" in refusal()
+    monkeypatch.setenv("COUCHDB_URL", "http://b:secret@two:1, http://a:se%2Ccret@one")
+    assert settings().nodes == (Node.of("http://two:1", "b", "secret"), Node.of("http://one", "a", "se,cret"))
 
 
 def test_an_option_beats_several_nodes_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COUCHDB_URL", "http://one,http://two")
     assert node("-c", "http://option").base == "http://option"
+
+
+def test_one_node_twice_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COUCHDB_URL", f"http://a:{SECRET}@one,http://two,http://one/")
+    assert "COUCHDB_URL" in refusal()
+
+
+@pytest.mark.parametrize("password", [f"{SECRET},", f",{SECRET}", f"1,{SECRET}", f"{SECRET},1"])
+def test_a_comma_in_a_password_that_is_not_encoded(password: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COUCHDB_URL", f"http://adm:{password}@couch:5984")
+    assert "COUCHDB_URL" in refusal()
+
+
+# Numbers.
+
+
+def each_of(numbers: list[Number]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("number", numbers, ids=str)
+
+
+@each_of(NUMBERS)
+def test_the_default_of_a_number(number: Number) -> None:
+    assert number.of() == number.default
+
+
+@each_of(NUMBERS)
+def test_a_number(number: Number) -> None:
+    assert number.of(f"--{number.option}", "77") == number.of(f"--{number.option}=0077") == 77
+
+
+@each_of(SECONDS)
+def test_a_fraction_of_a_second(number: Number) -> None:
+    assert number.of(f"--{number.option}=1.25") == 1.25
+
+
+@each_of(WHOLE)
+@pytest.mark.parametrize("text", ["5.0", "5.5", "0.5"])
+def test_a_fraction_of_what_has_none(number: Number, text: str) -> None:
+    assert f"--{number.option}" in refusal(f"--{number.option}={text}")
+
+
+@each_of(NUMBERS)
+def test_a_number_changes_nothing_else(number: Number) -> None:
+    changed = repr(settings(*number.company, f"--{number.option}=77"))
+    field = number.option.replace("-", "_")
+    usual = f"{field}={number.default if number.is_whole else float(number.default)}"
+    assert changed.replace(f"{field}={77 if number.is_whole else 77.0}", usual) == repr(settings(*number.company))
+
+
+@each_of(NUMBERS)
+def test_the_last_number_of_two(number: Number) -> None:
+    assert number.of(f"--{number.option}=44", f"--{number.option}=55") == 55
+
+
+@each_of(NUMBERS)
+def test_the_number_of_the_environment(number: Number, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(number.variable, "77")
+    assert number.of() == 77
+    assert number.of(f"--{number.option}=88") == 88
+
+
+@each_of(NUMBERS)
+def test_an_empty_number_in_the_environment_is_none(number: Number, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(number.variable, "")
+    assert number.of() == number.default
+
+
+@each_of(NUMBERS)
+def test_a_bad_number_in_the_environment(number: Number, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line names where it is, and it does no harm behind an option."""
+    for text in NO_NUMBERS:
+        monkeypatch.setenv(number.variable, text)
+        sentence = refusal()
+        assert number.variable in sentence
+        assert f"--{number.option} " not in sentence
+        assert number.of(f"--{number.option}=88") == 88
+
+
+@each_of(NUMBERS)
+def test_bounds(number: Number) -> None:
+    assert number.of(f"--{number.option}={number.least}") == number.least
+    assert number.of(f"--{number.option}={number.most}") == number.most
+
+
+@each_of(NUMBERS)
+def test_out_of_bounds(number: Number, monkeypatch: pytest.MonkeyPatch) -> None:
+    below = number.least - 1 if number.is_whole else round(number.least - 0.001, 3)
+    above = number.most + 1 if number.is_whole else f"{number.most}.001"
+    for text in (str(below), str(above), "9" * 20):
+        sentence = refusal(*number.company, f"--{number.option}={text}")
+        assert f" --{number.option} " in sentence
+        assert f" from {number.least} to {number.most}," in sentence
+        monkeypatch.setenv(number.variable, text)
+        assert f" {number.variable} " in refusal(*number.company)
+        monkeypatch.delenv(number.variable)
+
+
+@each_of(NUMBERS)
+@pytest.mark.parametrize("text", ["", *NO_NUMBERS])
+def test_what_is_no_number(number: Number, text: str) -> None:
+    assert f" --{number.option} " in refusal(f"--{number.option}={text}")
+
+
+@given(text=st.text() | st.text("0123456789.") | st.text("0123456789.+-e_ ", max_size=8) | st.integers().map(str))
+@example(text="1.5")
+def test_any_text_is_plainly_a_number_or_refused(text: str) -> None:
+    whole, point, fraction = text.partition(".")
+    for number in NUMBERS:
+        is_plain = is_digits(whole) and (not point or (is_digits(fraction) and not number.is_whole))
+        if is_plain and number.least <= float(text) <= number.most:
+            assert number.of(f"--{number.option}={text}") == float(text)
+        else:
+            assert f" --{number.option} " in refusal(*number.company, f"--{number.option}={text}")
+
+
+def is_digits(text: str) -> bool:
+    return 1 <= len(text) <= 20 and set(text) <= set("0123456789")
+
+
+@pytest.mark.parametrize("environment", ["", "7.5"])
+def test_giving_up_takes_as_long_as_a_stall(environment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COUCHDL_GIVE_UP", environment)
+    chosen = settings("--stall-timeout=7.5").upstream
+    assert chosen.give_up >= chosen.stall_timeout == 7.5
+    assert settings("--stall-timeout=90", "--give-up=90").upstream.give_up == 90
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--stall-timeout=60.5",), ("--give-up=29.9",), ("--stall-timeout=10", "--give-up=9.9")]
+)
+def test_giving_up_before_a_stall(arguments: tuple[str, ...]) -> None:
+    sentence = refusal(*arguments)
+    assert "--give-up" in sentence
+    assert "--stall-timeout" in sentence
+
+
+def test_giving_up_before_a_stall_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COUCHDL_STALL_TIMEOUT", "61")
+    assert "--stall-timeout (61)" in refusal()
+
+
+@pytest.mark.parametrize("embedded", ["--demo", "--store=dir"])
+def test_an_embedded_store_has_limits_too(embedded: str) -> None:
+    assert settings(embedded, "--max-upstream=5").upstream == UpstreamLimits(max_upstream=5)
+
+
+# Proxies.
+
+
+def test_trusted_proxies() -> None:
+    chosen = settings("--trusted-proxy", "10.0.0.0/8", "--trusted-proxy=::1", "--trusted-proxy", "unix")
+    assert chosen.proxies == TrustedProxies.parse(["10.0.0.0/8", "::1", "unix"]) != DEFAULTS.proxies
+
+
+def test_the_trusted_proxies_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COUCHDL_TRUSTED_PROXY", "192.0.2.1,, 10.0.0.0/8 , unix,")
+    assert settings().proxies == TrustedProxies.parse(["192.0.2.1", "10.0.0.0/8", "unix"])
+    assert settings("--trusted-proxy=unix").proxies == TrustedProxies.parse(["unix"])
+
+
+@pytest.mark.parametrize("variable", ["", " ", ",", " , "])
+def test_no_trusted_proxies_in_the_environment(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COUCHDL_TRUSTED_PROXY", variable)
+    assert settings() == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    "address", ["", " ", "nonsense", "10.0.0.0/33", "10.0.0.256", "10.0.0.1,10.0.0.2", "\udcff", "a\nb"]
+)
+def test_a_bad_proxy(address: str) -> None:
+    assert "--trusted-proxy" in refusal(f"--trusted-proxy={address}")
+
+
+def test_a_bad_proxy_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COUCHDL_TRUSTED_PROXY", "10.0.0.1,proxy.example")
+    assert "COUCHDL_TRUSTED_PROXY" in refusal()
 
 
 # What is refused.
@@ -270,6 +534,8 @@ def test_a_bad_token_key(key: str) -> None:
         ("-s",),
         ("--store",),
         ("--store", "dir", "--store-listen"),
+        ("--drain",),
+        ("--trusted-proxy",),
     ],
 )
 def test_what_is_no_option(arguments: tuple[str, ...]) -> None:
@@ -285,8 +551,14 @@ def test_what_is_no_option(arguments: tuple[str, ...]) -> None:
         (("--store", "dir", "--couchdb", f"http://adm:{SECRET}@couch"), {"--store", "--couchdb"}),
         (("--store-listen", "tcp:1"), {"--store-listen", "--store", "--demo"}),
         (("--store-listen", "tcp:1", "-c", "http://couch"), {"--store-listen"}),
-        (("-c", f"http://adm:{SECRET}@one", "-c", f"http://adm:{SECRET}@two"), {"more than one"}),
-        (("-c", "http://same", "-c", "http://same"), {"more than one"}),
+        (
+            ("-c", "http://same", "-c", "http://other", "-c", "http://same"),
+            {"--couchdb", "http://same", "more than once"},
+        ),
+        (
+            ("-c", f"http://a:{SECRET}@same:1/", "-c", "HTTP://b@SAME:1"),
+            {"--couchdb", "http://same:1", "more than once"},
+        ),
     ],
 )
 def test_options_that_conflict(arguments: tuple[str, ...], named: set[str]) -> None:

@@ -1,14 +1,19 @@
 """The command line of ``twistd couchdl``, and the environment behind it, into checked settings."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, ClassVar, Final, TextIO, cast
 
-from attrs import frozen
+from attrs import AttrsInstance, field, fields_dict, frozen
 from twisted.python import usage
 
+from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.nodes import BadNodeURL, Node
+from txcouchdl.gateway.guesses import GUESS_LIMIT
+from txcouchdl.gateway.limits import ClientLimits
+from txcouchdl.gateway.peers import TrustedProxies
 from txcouchdl.gateway.tokens import TokenRule
 
 DEFAULT_LISTEN: Final = "tcp:8000:interface=127.0.0.1"
@@ -54,15 +59,92 @@ class StoreSettings:
 class Settings:
     """
     :ivar listen: the gateway's endpoints, at least one.
-    :ivar node: the CouchDB node in front of which the gateway stands; ``None`` for the embedded store.
+    :ivar nodes: the CouchDB nodes in front of which the gateway stands, none of them twice; empty for the embedded
+        store, and for nothing else.
     :ivar is_demo: whether the embedded store is to be filled with the demo.
+    :ivar guess_limit: wrong tokens a minute that one address may send; 0 for no limit.
+    :ivar proxies: whose word about a client's address is believed.
+    :ivar drain: seconds that downloads may go on once the service is to stop.
     """
 
     listen: tuple[str, ...]
     rule: TokenRule
-    node: Node | None
+    nodes: tuple[Node, ...]
     store: StoreSettings | None
     is_demo: bool
+    upstream: UpstreamLimits = field(factory=UpstreamLimits)
+    clients: ClientLimits = field(factory=ClientLimits)
+    guess_limit: int = GUESS_LIMIT
+    proxies: TrustedProxies = field(factory=TrustedProxies)
+    drain: float = 30.0
+
+
+# How a number is written, as its default's type has it, and what it is called.
+_FORMS: Final[Mapping[type[float], tuple[re.Pattern[str], str]]] = {
+    int: (re.compile("[0-9]{1,20}"), "a whole number"),
+    float: (re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?"), "a number of seconds"),
+}
+
+
+@frozen
+class Number:
+    """
+    A number that an option or the environment may set.
+
+    :ivar group: the class that has a field for it, and in it the default: an int for a whole number, a float for
+        seconds.
+    :ivar name: the field's.
+    :ivar least: what it is at least.
+    :ivar most: what it is at most.
+    """
+
+    group: type[AttrsInstance]
+    name: str
+    least: float
+    most: float
+    meaning: str
+
+    @property
+    def option(self) -> str:
+        return self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return f"COUCHDL_{self.name.upper()}"
+
+    @property
+    def default(self) -> float:
+        return cast(float, fields_dict(self.group)[self.name].default)
+
+    @property
+    def help(self) -> str:
+        return f"{self.meaning} [default: {self.default:g}]"
+
+    def parse(self, text: str, source: str) -> float:
+        """
+        :param source: where the text is from, for whoever has to correct it.
+        :raises UsageError: if it is not plainly such a number, or out of bounds.
+        """
+        kind = type(self.default)
+        form, words = _FORMS[kind]
+        if not form.fullmatch(text) or not self.least <= kind(text) <= self.most:
+            raise usage.UsageError(f"{source} takes {words} from {self.least} to {self.most}, such as {self.default:g}")
+        return kind(text)
+
+
+NUMBERS: Final = (
+    Number(UpstreamLimits, "stall_timeout", 1, 3600, "Seconds without a byte after which an answer counts as lost."),
+    Number(UpstreamLimits, "give_up", 1, 86400, "Seconds without a new byte after which a download is given up."),
+    Number(UpstreamLimits, "park_after", 0.1, 86400, "Seconds that a paused client keeps its connection to CouchDB."),
+    Number(UpstreamLimits, "max_upstream", 1, 65535, "Exchanges with one CouchDB node at the same time."),
+    Number(UpstreamLimits, "queue_timeout", 0, 3600, "Seconds that a request waits for one of --max-upstream."),
+    Number(ClientLimits, "max_connections", 1, 1000000, "Clients' connections at the same time."),
+    Number(ClientLimits, "header_timeout", 1, 3600, "Seconds from the first byte of a request to its last."),
+    Number(ClientLimits, "idle_timeout", 1, 86400, "Seconds that a connection may be open without a request."),
+    Number(ClientLimits, "client_timeout", 1, 604800, "Seconds that a client may take nothing of what waits for it."),
+    Number(Settings, "guess_limit", 0, 1000000, "Wrong tokens a minute that one address may send; 0 for no limit."),
+    Number(Settings, "drain", 0, 86400, "Seconds that downloads may go on once the service is to stop."),
+)
 
 
 class Options(usage.Options):
@@ -71,14 +153,17 @@ class Options(usage.Options):
     synopsis = "[options]"
     longdesc = (
         "Serves CouchDB's attachments at /{db}/{docid}/{attachment name}?token=..., resumable and seekable, "
-        "to whoever knows the secret that the document carries."
+        "to whoever knows the secret that the document carries. Numbers and trusted proxies may stand in the "
+        "environment too: COUCHDL_STALL_TIMEOUT, COUCHDL_TRUSTED_PROXY and so on."
     )
+    optParameters: ClassVar = [(each.option, None, None, each.help) for each in NUMBERS]  # noqa: N815 (Twisted's)
     settings: Settings
 
     def __init__(self) -> None:
         super().__init__()
         self._listen: list[str] = []
         self._urls: list[str] = []
+        self._proxies: list[str] = []
         self._key: str | None = None
         self._store: str | None = None
         self._store_listen: str | None = None
@@ -89,7 +174,7 @@ class Options(usage.Options):
         self._listen.append(endpoint)
 
     def opt_couchdb(self, url: str) -> None:
-        """The CouchDB node, http(s)://user:pass@host:port[/prefix]. [default: $COUCHDB_URL, then http://localhost:5984]"""
+        """CouchDB node, http(s)://user:pass@host:port; repeatable. [default: $COUCHDB_URL, then http://localhost:5984]"""
         self._urls.append(url)
 
     def opt_token_key(self, key: str) -> None:
@@ -103,6 +188,10 @@ class Options(usage.Options):
     def opt_store_listen(self, endpoint: str) -> None:
         """Endpoint where the embedded store answers. [default: tcp:5984:interface=127.0.0.1]"""
         self._store_listen = endpoint
+
+    def opt_trusted_proxy(self, address: str) -> None:
+        """Proxy whose X-Forwarded-For is believed: an address, a network (10.0.0.0/8) or "unix"; repeatable."""
+        self._proxies.append(address)
 
     def opt_demo(self) -> None:
         """Run an embedded store in ./couchdl-demo, filled with a text, a sound and a video, and print their links."""
@@ -136,9 +225,13 @@ class Options(usage.Options):
         return Settings(
             listen=tuple(self._listen) or (DEFAULT_LISTEN,),
             rule=self._rule(environment),
-            node=self._node(environment) if store is None else None,
+            nodes=self._nodes(environment) if store is None else (),
             store=store,
             is_demo=self._is_demo,
+            upstream=self._upstream(environment),
+            clients=ClientLimits(**self._numbers(ClientLimits, environment)),
+            proxies=self._trusted(environment),
+            **self._numbers(Settings, environment),
         )
 
     @staticmethod
@@ -162,11 +255,40 @@ class Options(usage.Options):
         except ValueError as error:
             raise usage.UsageError(f"--token-key or DOWNLOAD_TOKEN_KEY_NAME: {error}") from None
 
-    def _node(self, environment: Mapping[str, str]) -> Node:
-        urls = self._urls or [url for url in environment.get("COUCHDB_URL", "").split(",") if url.strip()]
-        if len(urls) > 1:
-            raise usage.UsageError("more than one CouchDB node: this version can use one")
+    def _nodes(self, environment: Mapping[str, str]) -> tuple[Node, ...]:
         try:
-            return Node.parse(urls[0] if urls else DEFAULT_NODE)
+            nodes = tuple(map(Node.parse, self._urls or _listed(environment, "COUCHDB_URL") or [DEFAULT_NODE]))
         except BadNodeURL as error:
             raise usage.UsageError(f"--couchdb or COUCHDB_URL: {error}") from None
+        bases = [node.base for node in nodes]
+        if twice := next((base for base in bases if bases.count(base) > 1), None):
+            raise usage.UsageError(f"--couchdb or COUCHDB_URL: the node {twice} more than once")
+        return nodes
+
+    def _trusted(self, environment: Mapping[str, str]) -> TrustedProxies:
+        try:
+            return TrustedProxies.parse(self._proxies or _listed(environment, "COUCHDL_TRUSTED_PROXY"))
+        except ValueError as error:
+            raise usage.UsageError(f"--trusted-proxy or COUCHDL_TRUSTED_PROXY: {error}") from None
+
+    def _upstream(self, environment: Mapping[str, str]) -> UpstreamLimits:
+        limits = UpstreamLimits(**self._numbers(UpstreamLimits, environment))
+        if limits.give_up < limits.stall_timeout:
+            pair = f"--give-up ({limits.give_up:g}) cannot be less than --stall-timeout ({limits.stall_timeout:g})"
+            raise usage.UsageError(pair)
+        return limits
+
+    def _numbers(self, group: type[AttrsInstance], environment: Mapping[str, str]) -> dict[str, Any]:
+        """Those of a group that are set. The group has the defaults of the others."""
+        found = {}
+        for number in (each for each in NUMBERS if each.group is group):
+            if (given := self[number.option]) is not None:
+                found[number.name] = number.parse(given, f"--{number.option}")
+            elif given := environment.get(number.variable):
+                found[number.name] = number.parse(given, number.variable)
+        return found
+
+
+def _listed(environment: Mapping[str, str], variable: str) -> list[str]:
+    """What stands between the commas of a variable, where something does."""
+    return [each.strip() for each in environment.get(variable, "").split(",") if each.strip()]

@@ -1,0 +1,21 @@
+"""What we wait for from CouchDB, and how much of it we use at once."""
+
+from attrs import frozen
+
+
+@frozen
+class UpstreamLimits:
+    """
+    :ivar stall_timeout: seconds without a byte after which an answer or a body counts as lost.
+    :ivar give_up: seconds without one new byte after which a download is not healed any more. At least the
+        stall timeout.
+    :ivar park_after: seconds that a client may take nothing before its connection to CouchDB is given back.
+    :ivar max_upstream: exchanges with one node at the same time.
+    :ivar queue_timeout: seconds to wait for one of these before a request is refused.
+    """
+
+    stall_timeout: float = 30.0
+    give_up: float = 60.0
+    park_after: float = 10.0
+    max_upstream: int = 256
+    queue_timeout: float = 15.0

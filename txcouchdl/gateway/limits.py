@@ -1,0 +1,26 @@
+"""What a client may take of us, and how long we wait for it."""
+
+from attrs import frozen
+
+
+@frozen
+class ClientLimits:
+    """
+    What is taken is what the operating system has taken over for the client: its socket buffers are beyond our sight.
+
+    :ivar max_connections: clients' connections at the same time, over all endpoints. Some few more, that are refused
+        or make place for others, are there for some seconds.
+    :ivar header_timeout: seconds from the first byte of a request to the last of its head, and of its body if it has
+        one. No byte prolongs it.
+    :ivar idle_timeout: seconds that a connection may be open without a request: from its beginning, its TLS handshake
+        included, to the first byte of the first request, and from the end of a response, whether it is taken or not,
+        to the next. Then it is closed, behind what the client has still to take.
+    :ivar client_timeout: seconds that a client may take nothing. While a response is under way: from when more than
+        64 KiB wait for the client, until none of it does; who needs longer for that, is too slow. When the connection
+        closes, behind a response or because it was idle: from then until all is taken.
+    """
+
+    max_connections: int = 4096
+    header_timeout: float = 60.0
+    idle_timeout: float = 60.0
+    client_timeout: float = 3600.0
