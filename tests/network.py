@@ -41,9 +41,13 @@ class End:
         self.peer: End
         self.protocol: Any = None
         self.sent = bytearray()
+        # How many bytes the peer has been given.
+        self.delivered = 0
         self.is_connected = True
         self.is_paused = False
         self.loss: BaseException | None = None
+        # What the peer sees when this end closes.
+        self.farewell: BaseException = ConnectionDone()
         # Why this end was lost, once it is.
         self.reason: BaseException | None = None
         self._producer: Any = None
@@ -57,8 +61,12 @@ class End:
         if not self.is_connected:
             return
         self.sent += data
+        if self._producer is None:
+            return
+        if not self._is_streaming:
+            self._producer_is_paused = True
         # At every write beyond, as real transports do.
-        if self._producer is not None and len(self.sent) > SEND_BUFFER:
+        elif len(self.sent) > SEND_BUFFER:
             self._producer_is_paused = True
             self._producer.pauseProducing()
 
@@ -67,11 +75,12 @@ class End:
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         assert self._producer is None
-        assert streaming, "HTTP channels are push producers"
         if not self.is_connected:
             producer.stopProducing()
             return
-        self._producer, self._producer_is_paused = producer, False
+        self._producer, self._producer_is_paused, self._is_streaming = producer, False, streaming
+        if not streaming:
+            producer.resumeProducing()
 
     def unregisterProducer(self) -> None:
         self._producer = None
@@ -81,6 +90,11 @@ class End:
             self.disconnecting = True
             # As a socket's: nothing more is read.
             self.is_paused = True
+
+    def reset_when_sent(self) -> None:
+        """As a node that is killed: what it has sent arrives, and then a reset."""
+        self.farewell = ConnectionLost()
+        self.loseConnection()
 
     def abortConnection(self) -> None:
         if self.is_connected and self.loss is None:
@@ -137,7 +151,7 @@ class End:
             return True
         if self.disconnecting and not self.sent:
             self._lose(ConnectionDone())
-            self.peer._hang_up(ConnectionDone())
+            self.peer._hang_up(self.farewell)
             return True
         return self._wake_producer()
 
@@ -145,6 +159,7 @@ class End:
         data = bytes(self.sent[:READ_SIZE])
         del self.sent[:READ_SIZE]
         if self.peer.is_connected:
+            self.delivered += len(data)
             self.peer.protocol.dataReceived(data)
 
     def _wake_producer(self) -> bool:
@@ -179,12 +194,18 @@ class Network(Clock):
     def __init__(self) -> None:
         super().__init__()
         self.connections: list[tuple[End, End]] = []
+        # Those of them that have an end that is up.
+        self._open: list[tuple[End, End]] = []
         self._servers: dict[int, IProtocolFactory | None] = {}
         self._next_port = 40000
 
     def listen(self, port: int, factory: IProtocolFactory | None) -> None:
         """Let a factory answer on a port; ``None`` refuses again."""
         self._servers[port] = factory
+
+    def endpoint(self, port: int) -> IStreamClientEndpoint:
+        """For those who connect to a port by an endpoint."""
+        return _Endpoint(self, port)
 
     def connect(self, port: int, protocol: IProtocol) -> End:
         """Connect a protocol to a port at once. :raises error.ConnectionRefusedError: if nobody listens."""
@@ -197,6 +218,7 @@ class Network(Clock):
         near.peer, far.peer = far, near
         near.protocol, far.protocol = protocol, factory.buildProtocol(near.address)
         self.connections.append((near, far))
+        self._open.append((near, far))
         far.protocol.makeConnection(far)
         near.protocol.makeConnection(near)
         return near
@@ -206,7 +228,8 @@ class Network(Clock):
         for _ in range(1_000_000):
             if until():
                 return
-            ends = [end for pair in self.connections for end in pair]
+            self._open = [pair for pair in self._open if pair[0].is_connected or pair[1].is_connected]
+            ends = [end for pair in self._open for end in pair]
             moved = [end.step() for end in ends]
             if not self._turn() and not any(moved):
                 return
@@ -225,6 +248,10 @@ class Network(Clock):
                 call.func(*call.args, **call.kw)
         return bool(due)
 
+    def getWriters(self) -> list[End]:
+        """The transports that have something to send, as IReactorFDSet has it."""
+        return [end for pair in self._open for end in pair if end.is_connected and end.sent]
+
     def pass_time(self, seconds: float, step: float = 1.0) -> None:
         """Let time go by, everything moving meanwhile."""
         while seconds > 0:
@@ -234,7 +261,7 @@ class Network(Clock):
 
     def open_connections(self, port: int) -> int:
         """How many connections to a port are up."""
-        return sum(far.is_connected and far.address.port == port for _, far in self.connections)
+        return sum(far.is_connected and far.address.port == port for _, far in self._open)
 
 
 @implementer(IStreamClientEndpoint)
@@ -259,7 +286,7 @@ class _Endpoints:
         self._network = network
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        return _Endpoint(self._network, uri.port)
+        return self._network.endpoint(uri.port)
 
 
 class MemoryAgents:

@@ -16,15 +16,17 @@ from urllib.parse import unquote
 
 from attrs import Factory as Default
 from attrs import define, field
-from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Factory, Protocol
+
+from tests.network import End
 
 
 class Mark(Enum):
     """What a script does besides sending."""
 
     CLOSE = "close the connection"
-    ABORT = "reset the connection"
+    ABORT = "reset the connection, and lose what is on its way"
+    RESET = "reset the connection behind what was sent"
     SILENCE = "say nothing more"
 
 
@@ -119,18 +121,25 @@ class ScriptedNode(Factory):
     :ivar docs: by path, such as ``/db/doc``: the current revisions.
     :ivar old_docs: by path and revision: those that are not compacted away.
     :ivar faults: asked first for each request; a script, or ``None`` to let the model answer.
-    :ivar asked: all requests so far.
+    :ivar up: the answer to ``/_up``.
+    :ivar asked: all requests so far, but those for ``/_up``.
+    :ivar probes: how many of those there were.
     """
 
     docs: dict[str, Doc] = Default(dict)
     old_docs: dict[tuple[str, str], Doc] = Default(dict)
     faults: Callable[[Asked], Script | None] = lambda _: None
+    up: Script = (answer(200, b'{"status":"ok","seeds":{}}'),)
     asked: list[Asked] = field(factory=list)
+    probes: int = 0
 
     def buildProtocol(self, addr: object) -> "Protocol":
         return _NodeProtocol(self)
 
     def respond(self, asked: Asked) -> Script:
+        if asked.path == "/_up":
+            self.probes += 1
+            return self.up
         self.asked.append(asked)
         script = self.faults(asked)
         return [self._model(asked)] if script is None else script
@@ -177,10 +186,18 @@ def attachment_answer(attachment: Stored, asked: Asked, headers: dict[str, str] 
     return answer(206, attachment.stored[first : last + 1], {**fields, **(headers or {})})
 
 
+_HOW_TO: dict[Mark, Callable[[End], object]] = {
+    Mark.CLOSE: End.loseConnection,
+    Mark.ABORT: End.abortConnection,
+    Mark.RESET: End.reset_when_sent,
+    Mark.SILENCE: lambda _: None,
+}
+
+
 class _NodeProtocol(Protocol):
     """One connection to the node."""
 
-    transport: ITCPTransport
+    transport: End
 
     def __init__(self, node: ScriptedNode) -> None:
         self._node = node
@@ -200,9 +217,7 @@ class _NodeProtocol(Protocol):
                 self.transport.write(step)
             else:
                 self._is_silent = True
-                {Mark.CLOSE: self.transport.loseConnection, Mark.ABORT: self.transport.abortConnection}.get(
-                    step, lambda: None
-                )()
+                _HOW_TO[step](self.transport)
         if asked.headers.get("connection") == "close" and not self._is_silent:
             self.transport.loseConnection()
 

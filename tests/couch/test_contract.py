@@ -12,30 +12,40 @@ from pytest_twisted import ensureDeferred
 
 from tests.servers import Server, reactor
 from txcouchdl.couch.client import CouchClient
+from txcouchdl.couch.cluster import Cluster
 from txcouchdl.couch.documents import Document, Storage
 from txcouchdl.couch.errors import AttachmentChanged, RevisionGone, UpstreamRefusedUs
+from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.names import AttachmentAddress
 from txcouchdl.couch.nodes import Node
-from txcouchdl.couch.reader import PinnedAttachment, open_reader
-from txcouchdl.couch.source import AttachmentSource, IdentityLengths
+from txcouchdl.couch.route import Route
+from txcouchdl.couch.source import AttachmentSource, IdentityLengths, PinnedAttachment
 from txcouchdl.couch.transfer import HELD_BACK
 from txcouchdl.protocol.ranges import ByteRange
 
+LIMITS = UpstreamLimits()
 NOISE = random.Random(0).randbytes(300_000)
 TEXT = "".join(f"{number} über alles\n" for number in range(20_000)).encode()
 
 
 def client_of(server: Server) -> CouchClient:
-    return CouchClient(server.node, server.agents, reactor)
+    return CouchClient(server.node, server.agents, reactor, LIMITS.stall_timeout)
+
+
+def source_of(
+    server: Server, pinned: PinnedAttachment, lengths: IdentityLengths | None = None, *, follows: bool = True
+) -> AttachmentSource:
+    route = Route(Cluster([client_of(server)], reactor, LIMITS))
+    return AttachmentSource(route, pinned, lengths or IdentityLengths(), LIMITS, reactor, follows=follows)
 
 
 async def read(
-    client: CouchClient, address: AttachmentAddress, document: Document, byte_range: ByteRange | None = None
+    server: Server, address: AttachmentAddress, document: Document, byte_range: ByteRange | None = None
 ) -> bytes:
     stub = document.attachment(address.attachment)
     assert stub is not None
     body: list[bytes] = []
-    reader = await open_reader(client, PinnedAttachment(address, document.rev, stub), byte_range, reactor)
+    reader = await source_of(server, PinnedAttachment(address, document.rev, stub), follows=False).open(byte_range)
     await reader.deliver(body.append)
     return b"".join(body)
 
@@ -101,11 +111,11 @@ async def test_every_storage_whole_and_in_ranges(
     assert stub is not None
     assert (stub.storage, stub.content_type) == (storage, content_type)
     assert stub.length == (None if storage is Storage.ENCODED else len(data))
-    assert await read(client, address, document) == data
+    assert await read(server, address, document) == data
     if storage is not Storage.ENCODED:
         last = len(data) - 1
         for first, end in [(0, 0), (0, last), (1, last), (last, last), (77, 100_000), (last - 5000, last)]:
-            assert await read(client, address, document, ByteRange(first, end)) == data[first : end + 1]
+            assert await read(server, address, document, ByteRange(first, end)) == data[first : end + 1]
 
 
 @ensureDeferred
@@ -116,8 +126,8 @@ async def test_every_length(server: Server, length: int) -> None:
     await server.put_attachment("d", "f", data, rev, "application/octet-stream")
     document = await current(server, "d")
     client, address = client_of(server), AttachmentAddress(server.database, "d", "f")
-    assert await read(client, address, document) == data
-    assert await read(client, address, document, ByteRange(length - 1, length - 1)) == data[-1:]
+    assert await read(server, address, document) == data
+    assert await read(server, address, document, ByteRange(length - 1, length - 1)) == data[-1:]
 
 
 @ensureDeferred
@@ -160,7 +170,7 @@ async def test_odd_names_lead_to_what_they_name(server: Server, document_id: str
     assert document is not None
     for name in names:
         address = AttachmentAddress(server.database, document_id, name)
-        assert await read(client, address, document) == name.encode()
+        assert await read(server, address, document) == name.encode()
 
 
 @ensureDeferred
@@ -170,11 +180,11 @@ async def test_a_read_is_pinned_to_its_revision(server: Server) -> None:
     old = await current(server, "d")
     await server.put_attachment("d", "f", b"newer", old_rev, "application/octet-stream")
     client, address = client_of(server), AttachmentAddress(server.database, "d", "f")
-    assert await read(client, address, old) == b"old"
-    assert await read(client, address, await current(server, "d")) == b"newer"
+    assert await read(server, address, old) == b"old"
+    assert await read(server, address, await current(server, "d")) == b"newer"
     await server.compact("d", old_rev)
     with pytest.raises(RevisionGone):
-        await read(client, address, old)
+        await read(server, address, old)
 
 
 @ensureDeferred
@@ -186,7 +196,7 @@ async def test_a_source_follows_the_same_attachment_and_no_other(server: Server)
     assert stub is not None
     address = AttachmentAddress(server.database, "d", "f")
     pinned = PinnedAttachment(address, document.rev, stub)
-    source = AttachmentSource(client_of(server), pinned, IdentityLengths(), reactor, follows=True)
+    source = source_of(server, pinned)
     new_rev = await server.put_document("d", {**document.fields, "n": 2})
     await server.compact("d", old_rev)
     body: list[bytes] = []
@@ -203,7 +213,9 @@ async def test_a_source_follows_the_same_attachment_and_no_other(server: Server)
 
 @ensureDeferred
 async def test_wrong_credentials(server: Server) -> None:
-    intruder = CouchClient(Node.of(server.node.base, "nobody-of-that-name", "wrong"), server.agents, reactor)
+    intruder = CouchClient(
+        Node.of(server.node.base, "nobody-of-that-name", "wrong"), server.agents, reactor, LIMITS.stall_timeout
+    )
     with pytest.raises(UpstreamRefusedUs):
         await intruder.document(server.database, "d")
 
@@ -218,6 +230,6 @@ async def test_a_length_once_read_is_remembered(server: Server) -> None:
     lengths = IdentityLengths()
     assert lengths.completed(stub).length is None
     pinned = PinnedAttachment(AttachmentAddress(server.database, "d", "f"), document.rev, stub)
-    source = AttachmentSource(client_of(server), pinned, lengths, reactor, follows=True)
+    source = source_of(server, pinned, lengths)
     await (await source.open(None)).deliver(lambda _: None)
     assert lengths.completed(stub).length == len(TEXT)

@@ -1,7 +1,7 @@
 """The whole gateway in memory: real Site, real Klein app, real treq and Agent, a scripted node, raw clients."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPResponse, IncompleteRead
 from typing import Any
@@ -13,9 +13,13 @@ from zope.interface import implementer
 
 from tests.network import End, MemoryAgents, Network
 from tests.scripted import Doc, ScriptedNode, Stored
-from txcouchdl.couch.client import CouchClient
+from txcouchdl.couch.cluster import Cluster
+from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.nodes import Node
 from txcouchdl.gateway.app import Gateway
+from txcouchdl.gateway.connections import Connections
+from txcouchdl.gateway.limits import ClientLimits
+from txcouchdl.gateway.peers import TrustedProxies
 from txcouchdl.gateway.site import GatewaySite
 from txcouchdl.gateway.tokens import TokenRule
 
@@ -87,6 +91,8 @@ class House:
 
     The node has one document, ``/db/doc``, opened by :data:`TOKEN`.
 
+    :ivar nodes: of the cluster, on ports from :data:`NODE_PORT` on; they share their documents.
+    :ivar node: the first of them.
     :ivar log: the access log's lines.
     """
 
@@ -95,14 +101,24 @@ class House:
         attachments: dict[str, Stored] | None = None,
         token_key: str = "download_token",
         node_url: str = f"http://admin:hunter2@127.0.0.1:{NODE_PORT}",
+        limits: UpstreamLimits = UpstreamLimits(),
+        nodes: int = 1,
+        trusted_proxies: Sequence[str] = (),
+        client_limits: ClientLimits = ClientLimits(),
     ) -> None:
         self.network = Network()
-        self.node = ScriptedNode(docs={"/db/doc": Doc({token_key: TOKEN}, attachments or {})})
-        self.network.listen(NODE_PORT, self.node)
-        client = CouchClient(Node.parse(node_url), MemoryAgents(self.network), self.network)
-        self.gateway = Gateway(client, TokenRule(token_key), self.network)
+        docs = {"/db/doc": Doc({token_key: TOKEN}, attachments or {})}
+        self.nodes = [ScriptedNode(docs=docs) for _ in range(nodes)]
+        self.node = self.nodes[0]
+        for number, node in enumerate(self.nodes):
+            self.network.listen(NODE_PORT + number, node)
+        urls = [node_url.replace(str(NODE_PORT), str(NODE_PORT + number)) for number in range(nodes)]
+        self.cluster = Cluster.of([Node.parse(url) for url in urls], MemoryAgents(self.network), self.network, limits)
+        proxies = TrustedProxies.parse(trusted_proxies)
+        self.gateway = Gateway(self.cluster, TokenRule(token_key), self.network, proxies=proxies)
         self.log: list[str] = []
-        self.site = GatewaySite(self.gateway.app.resource(), self.network, self.log.append)
+        self.connections = Connections(client_limits, self.network)
+        self.site = GatewaySite(self.gateway.app.resource(), self.network, self.connections, self.log.append)
         self.network.listen(GATEWAY_PORT, self.site)
 
     @property
@@ -140,10 +156,13 @@ class House:
         """No transfer is open upstream, and nothing is waited for but idle connections."""
         idle = {call.func.__qualname__ for call in self.network.calls}
         assert idle <= _IDLE, idle
+        assert [member.busy for member in self.cluster._members] == [0] * len(self.nodes)
+        assert not self.cluster._waiting
 
 
-#: What may be pending when nothing is under way: the time limits of idle connections, client's and node's.
-_IDLE = {"TimeoutMixin.__timedOut", "HTTPConnectionPool._removeConnection"}
+#: What may be pending when nothing is under way: the time limits of idle connections, client's and node's, and the
+#: next question to a node that does not work.
+_IDLE = {"TimeoutMixin.__timedOut", "HTTPConnectionPool._removeConnection", "NodeHealth._probe"}
 
 
 @contextmanager

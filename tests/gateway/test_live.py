@@ -11,8 +11,11 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.web.http_headers import Headers
 
 from tests.servers import Server, reactor
-from txcouchdl.couch.client import CouchClient
+from txcouchdl.couch.cluster import Cluster
+from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.gateway.app import Gateway
+from txcouchdl.gateway.connections import Connections
+from txcouchdl.gateway.limits import ClientLimits
 from txcouchdl.gateway.site import GatewaySite
 from txcouchdl.gateway.tokens import TokenRule
 
@@ -45,8 +48,9 @@ async def gateway_before(server: Server) -> AsyncIterator[str]:
         "d", "upload.txt", gzip.compress(TEXT), rev, "text/plain", Content_Encoding="gzip"
     )
     await server.put_attachment("d", "one.bin", b"1", rev, "application/octet-stream")
-    client = CouchClient(server.node, server.agents, reactor)
-    site = GatewaySite(Gateway(client, TokenRule("download_token"), reactor).app.resource(), reactor)
+    cluster = Cluster.of([server.node], server.agents, reactor, UpstreamLimits())
+    resource = Gateway(cluster, TokenRule("download_token"), reactor).app.resource()
+    site = GatewaySite(resource, reactor, Connections(ClientLimits(), reactor))
     port = reactor.listenTCP(0, site, interface="127.0.0.1")
     try:
         yield f"http://127.0.0.1:{port.getHost().port}/{server.database}/d/"

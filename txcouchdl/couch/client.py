@@ -54,8 +54,8 @@ _LENGTH = re.compile("[0-9]{1,19}")
 
 #: The largest document we read, stubs included; CouchDB's own limit is 8 MB without them.
 MAX_DOCUMENT = 16 * 2**20
-#: Seconds for a document to arrive whole, and for the head of an attachment.
-ANSWER_TIMEOUT = 30.0
+#: Seconds for a node to say whether it is up.
+_PROBE_TIMEOUT = 5.0
 
 # treq must not see the coding, or it would undo it; we must.
 _STORED_CODING = b"X-Txcouchdl-Stored-Coding"
@@ -141,12 +141,15 @@ class CouchClient:
     """
     One node's documents and attachments.
 
+    :param answer_timeout: seconds for a document to arrive whole, and for the head of an attachment.
+
     Every method raises an :class:`~txcouchdl.couch.errors.UpstreamFailure` where the node fails, and nothing
     else; cancelling what it returns drops the connection.
     """
 
-    def __init__(self, node: Node, agents: Agents, clock: IReactorTime) -> None:
+    def __init__(self, node: Node, agents: Agents, clock: IReactorTime, answer_timeout: float) -> None:
         self._node = node
+        self._answer_timeout = answer_timeout
         self._clock = clock
         # By whether gzip is wanted, and whether the connection is to close.
         self._clients = {
@@ -169,7 +172,7 @@ class CouchClient:
         query = "?att_encoding_info=true" + (f"&rev={quote(rev, safe='')}" if rev is not None else "")
         target = document_path(database, document_id) + query
         reading = Deferred.fromCoroutine(self._read_document(target, document_id))
-        document = await _within(reading, ANSWER_TIMEOUT, self._clock)
+        document = await self._within(reading, self._answer_timeout)
         if document is not None and rev is not None and document.rev != rev:
             raise BadUpstream(f"{self}: another revision than asked for")
         return document
@@ -206,7 +209,7 @@ class CouchClient:
             headers["Range"] = f"bytes={byte_range.first}-{byte_range.last}"
         target = f"{attachment_path(address)}?rev={quote(rev, safe='')}"
         asking = Deferred.fromCoroutine(self._get(client, target, headers))
-        response = await _within(asking, ANSWER_TIMEOUT, self._clock)
+        response = await self._within(asking, self._answer_timeout)
         if response.code not in {200, 206}:
             abandon(response)
             raise self._failure(response)
@@ -231,6 +234,27 @@ class CouchClient:
                 raise CancelledError() from None
             raise UpstreamUnavailable(f"{self}: no answer: {_reasons(error)}") from None
 
+    async def probe(self) -> None:
+        """
+        Ask a node whether it is up. A 404 with a status says that it is not to be used (maintenance, seeding); one
+        without comes from something before CouchDB that keeps ``/_up`` to itself, and tells nothing.
+
+        :raises UpstreamFailure: if it says that it is not, or nothing in time.
+        """
+        await self._within(Deferred.fromCoroutine(self._probe()), _PROBE_TIMEOUT)
+
+    async def _probe(self) -> None:
+        response = await self._get(self._clients[False, False], "/_up", {"Accept": "application/json"})
+        said = await error_text(response)
+        if response.code >= 500 or (response.code == 404 and b'"status"' in said):
+            raise UpstreamUnavailable(f"{self}: /_up answers {response.code}")
+
+    async def _within(self, waiting: "Deferred[_T]", seconds: float) -> _T:
+        try:
+            return await waiting.addTimeout(seconds, self._clock)
+        except defer.TimeoutError:
+            raise UpstreamTimeout(f"{self}: no answer in {seconds:g} s") from None
+
     def _failure(self, response: IResponse) -> Exception:
         """What a status that is no body means for an attachment or a document."""
         code = response.code
@@ -247,13 +271,6 @@ def _client(agent: IAgent, accept_encoding: bytes) -> HTTPClient:
     """A treq client that takes no cookies."""
     cookies = IndexableCookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
     return HTTPClient(_CodingAgent(agent, accept_encoding), cookies)
-
-
-async def _within(waiting: "Deferred[_T]", seconds: float, clock: IReactorTime) -> _T:
-    try:
-        return await waiting.addTimeout(seconds, clock)
-    except defer.TimeoutError:
-        raise UpstreamTimeout(f"no answer in {seconds:g} s") from None
 
 
 def _reasons(error: Exception) -> str:

@@ -18,6 +18,30 @@ class UpstreamUnavailable(UpstreamFailure):
     """No answer: the connection was refused or lost, or the node answered with a 5xx."""
 
 
+class NoNodeAvailable(UpstreamUnavailable):
+    """
+    All nodes have failed, and are being tried again.
+
+    :ivar retry_after: seconds until it makes sense to ask again.
+    """
+
+    def __init__(self, message: str = "", retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Overloaded(UpstreamFailure):
+    """
+    All nodes that work have as many exchanges under way as they may have, for too long.
+
+    :ivar retry_after: seconds until it makes sense to ask again.
+    """
+
+    def __init__(self, message: str = "", retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class UpstreamTimeout(UpstreamFailure):
     """No answer in time, or no byte of a body for too long."""
 

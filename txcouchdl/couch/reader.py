@@ -1,14 +1,13 @@
 """
 Exactly the asked bytes of one pinned attachment, or a failure. The strategy:
 
-*The head is checked before anything is believed*: status, length, Content-Range, coding and entity-tag must be what
-the stub promises. A node that answers otherwise is not read.
+*The head of every answer is checked before anything is believed*: status, length, Content-Range, coding and entity-tag
+must be what the stub promises: see :mod:`~txcouchdl.couch.reading`. A node that answers otherwise is not read.
 
 *The last 2 KiB received are held back* until it is clear that they are not an error message: see
 :mod:`~txcouchdl.couch.transfer`.
 
-*What passes whole is verified*: the digest is computed over the stored bytes, and the last of them are not released
-before it is right.
+*What is lost is asked for again*, and *what passes whole is verified*: see :mod:`~txcouchdl.couch.healing`.
 
 *A range of an attachment that is stored as it is has no digest*; CouchDB does not check it either. Its end is proven
 otherwise: where the attachment goes on behind it, so does the read, by as many bytes as are held back, so that an
@@ -21,145 +20,50 @@ connection: an error message would be too long for it.
 out inflated bytes in bounded steps, some at each turn of the reactor.
 """
 
-import hashlib
 from collections.abc import Callable
+from typing import Final
 
-from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from txcouchdl.couch.client import BodyHead, CouchClient
-from txcouchdl.couch.decoding import Decoder, GzipDecoder, GzipRangeDecoder, IdentityDecoder
-from txcouchdl.couch.documents import AttachmentStub, Storage
-from txcouchdl.couch.errors import (
-    BadUpstream,
-    CorruptAttachment,
-    UpstreamFailure,
-)
-from txcouchdl.couch.names import AttachmentAddress
-from txcouchdl.couch.transfer import HELD_BACK, End, Transfer
-from txcouchdl.protocol.ranges import ByteRange
+from txcouchdl.couch.decoding import GzipDecoder
+from txcouchdl.couch.errors import CorruptAttachment
+from txcouchdl.couch.healing import OpenBody, StoredBytes
+from txcouchdl.couch.limits import UpstreamLimits
+from txcouchdl.couch.reading import Reading
 
 #: Steps of decoding at one turn of the reactor; more wait for the next, so that others get theirs.
-_STEPS_A_TURN = 16
-
-
-@frozen
-class PinnedAttachment:
-    """An attachment as a document's revision had it: what a read is held against."""
-
-    address: AttachmentAddress
-    rev: str
-    stub: AttachmentStub
-
-
-@frozen
-class _Reading:
-    """
-    What to ask CouchDB for, and how to make the wanted bytes of it.
-
-    :ivar stored_range: the stored bytes to ask for; ``None`` for all of them.
-    :ivar stored_count: how many those are.
-    """
-
-    stored_range: ByteRange | None
-    stored_count: int
-    decoder: Decoder
-    end: End
-
-
-def _plan_reading(stub: AttachmentStub, byte_range: ByteRange | None) -> _Reading:
-    """
-    :param byte_range: identity bytes; ``None`` for all. Only where the stub knows its length.
-    """
-    if byte_range is not None and byte_range.length == stub.length:
-        byte_range = None
-    if stub.storage is Storage.IDENTITY and byte_range is not None:
-        return _plan_range(stub, byte_range)
-    decoder: Decoder
-    if stub.storage is Storage.IDENTITY:
-        decoder = IdentityDecoder(stub.stored_length)
-    elif byte_range is None:
-        decoder = GzipDecoder(stub.length)
-    else:
-        decoder = GzipRangeDecoder(byte_range.offset, byte_range.length)
-    return _Reading(None, stub.stored_length, decoder, End.DIGEST)
-
-
-def _plan_range(stub: AttachmentStub, wanted: ByteRange) -> _Reading:
-    """A range of stored bytes: with a margin behind it, or to the end of the attachment."""
-    decoder = IdentityDecoder(wanted.length)
-    if wanted.last + HELD_BACK >= stub.stored_length:
-        return _Reading(wanted, wanted.length, decoder, End.CLOSE)
-    asked = ByteRange(wanted.first, wanted.last + HELD_BACK)
-    return _Reading(asked, asked.length, decoder, End.FRAMING)
-
-
-async def open_reader(
-    client: CouchClient,
-    pinned: PinnedAttachment,
-    byte_range: ByteRange | None,
-    clock: IReactorTime,
-    learn: Callable[[int], object] = lambda _: None,
-) -> "AttachmentReader":
-    """
-    Open a reader and wait until its first bytes are there, or its failure: so far, nothing is told to the client,
-    and whatever goes wrong can be told in a clean answer. A short attachment is here, whole and verified.
-
-    :param byte_range: identity bytes, inclusive; ``None`` for the whole representation.
-    :param learn: called with the length of the identity representation, once a whole body of gzip has been
-        read, inflated and verified.
-    :raises UpstreamFailure: if CouchDB does not give what the stub promises.
-    """
-    reading = _plan_reading(pinned.stub, byte_range)
-    is_gzip = pinned.stub.storage is not Storage.IDENTITY
-    closing = reading.end is not End.FRAMING
-    head = await client.attachment(pinned.address, pinned.rev, reading.stored_range, gzip=is_gzip, closing=closing)
-    problem = _problem(head, pinned.stub, reading)
-    if problem is not None:
-        head.abandon()
-        raise BadUpstream(f"{client}: {problem}")
-    reader = AttachmentReader(pinned.stub, reading, clock, learn)
-    head.deliver(reader.transfer)
-    await reader.primed()
-    return reader
-
-
-def _problem(head: BodyHead, stub: AttachmentStub, reading: _Reading) -> str | None:
-    """What is wrong with a head, in words of ours; ``None`` if it promises what was asked for."""
-    asked = reading.stored_range
-    coding = None if stub.storage is Storage.IDENTITY else "gzip"
-    expected = {
-        "status": (head.status, 200 if asked is None else 206),
-        "Content-Range": (head.content_range, asked and asked.content_range(stub.stored_length)),
-        "Content-Length": (head.length, reading.stored_count),
-        "Content-Encoding": (head.coding, coding),
-        "ETag": (head.etag, f'"{stub.digest.base64}"'),
-    }
-    wrong = [name for name, (claimed, promised) in expected.items() if claimed != promised]
-    return f"another {', '.join(wrong)} than asked for" if wrong else None
+_STEPS_A_TURN: Final = 16
 
 
 @implementer(IPushProducer)
 class AttachmentReader:
     """
-    Reads one body and writes the wanted bytes of it to a consumer. Made by :func:`open_reader`.
+    Reads the wanted bytes of a reading, and writes them to a consumer.
 
     It may be paused, resumed and stopped at any time, in its consumer's ``write`` too, and more than once.
+
+    :param what: the attachment, for the log.
+    :param learn: called with the length of the identity representation, once a whole body of gzip has been read,
+        inflated and verified.
     """
 
     def __init__(
-        self, stub: AttachmentStub, reading: _Reading, clock: IReactorTime, learn: Callable[[int], object]
+        self,
+        what: str,
+        reading: Reading,
+        open_body: OpenBody,
+        limits: UpstreamLimits,
+        clock: IReactorTime,
+        learn: Callable[[int], object] = lambda _: None,
     ) -> None:
-        self.transfer = Transfer(reading.stored_count, reading.end, clock, self)
+        self._stored = StoredBytes(what, reading, open_body, limits, clock, self)
         self._learn = learn
-        self._digest = stub.digest if reading.end is End.DIGEST else None
-        self._hash = hashlib.md5(usedforsecurity=False)
-        self._decoder = reading.decoder
+        self._decoder = reading.decoder()
         self._clock = clock
-        # Stored bytes not yet given to the decoder, once the body is complete and verified.
+        # Stored bytes not yet given to the decoder, once all are there and verified.
         self._tail: bytes | None = None
         self._is_complete = False
         self._is_over = False
@@ -173,21 +77,31 @@ class AttachmentReader:
         self._is_wanted_again = False
         self._next_turn: IDelayedCall | None = None
 
-    def primed(self) -> "Deferred[None]":
-        """Fires when there are bytes to deliver, or none to come; fails as the transfer does."""
+    def open(self, *, is_committed: bool) -> "Deferred[None]":
+        """
+        Begin, and wait for the first wanted bytes, or for the end of all: a short attachment is here then, whole and
+        verified. To be called once.
+
+        :param is_committed: whether the client has been told something already. If not, a failure can be told in a
+            clean answer, and comes soon; if so, it is put off for as long as there is hope.
+        :return: fails with an UpstreamFailure. Cancelling it stops the reader.
+        """
         self._primed = Deferred(lambda _: self.stopProducing())
         primed = self._primed
-        self._report()
+        if is_committed:
+            self._stored.commit()
+        self._stored.start()
         return primed
 
     def deliver(self, write: Callable[[bytes], object]) -> "Deferred[None]":
         """
-        Write all wanted bytes, in order.
+        Write all wanted bytes, in order. The client has been told that they come.
 
         :return: fires once all of them are written and all checks have passed. Fails with an UpstreamFailure if
             they cannot be, and then the last of them has not been written. Cancelling it stops the reader.
         """
         self._write = write
+        self._stored.commit()
         self._finished = Deferred(lambda _: self.stopProducing())
         finished = self._finished
         self._go_on()
@@ -195,7 +109,7 @@ class AttachmentReader:
 
     def pauseProducing(self) -> None:
         self._is_paused = True
-        self.transfer.pause()
+        self._stored.pause()
 
     def resumeProducing(self) -> None:
         self._is_paused = False
@@ -207,28 +121,19 @@ class AttachmentReader:
         self._primed_bytes.clear()
         self._end(None)
 
-    # What the transfer tells.
+    # What the stored bytes tell.
 
     def released(self, stored: bytes) -> None:
-        """Stored bytes that are surely CouchDB's."""
-        if self._digest is not None:
-            self._hash.update(stored)
+        """See :class:`~txcouchdl.couch.healing.Receiver`; so the others."""
         self._decoder.feed(stored)
         self._pump()
 
     def completed(self, tail: bytes) -> None:
-        """The last stored bytes: the body has as many as promised."""
-        if self._digest is not None:
-            self._hash.update(tail)
-            if self._hash.digest() != self._digest.md5:
-                self._end(Failure(CorruptAttachment("has another digest than its stub")))
-                return
         self._tail = tail
         self._pump()
 
-    def failed(self, error: UpstreamFailure) -> None:
-        """The body was lost."""
-        self._end(Failure(error))
+    def failed(self, failure: Failure) -> None:
+        self._end(failure)
 
     # The pump.
 
@@ -258,7 +163,7 @@ class AttachmentReader:
     def _pump_steps(self) -> None:
         for _ in range(_STEPS_A_TURN):
             if self._must_wait():
-                self.transfer.pause()
+                self._stored.pause()
                 return
             wanted = self._decoder.read()
             if wanted is None and not self._feed_tail():
@@ -267,7 +172,7 @@ class AttachmentReader:
                 self._emit(wanted)
             if self._decoder.is_satisfied:
                 self._end(None)
-        self.transfer.pause()
+        self._stored.pause()
         if not self._must_wait():
             self._next_turn = self._clock.callLater(0, self._take_turn)
 
@@ -293,7 +198,7 @@ class AttachmentReader:
                 self._learn(self._decoder.produced)
             self._end(None)
         else:
-            self.transfer.resume()
+            self._stored.resume()
         return False
 
     def _emit(self, wanted: bytes) -> None:
@@ -308,7 +213,7 @@ class AttachmentReader:
             return
         self._is_over = True
         self._failure = failure
-        self.transfer.drop()
+        self._stored.drop()
         if self._next_turn is not None:
             self._next_turn.cancel()
             self._next_turn = None

@@ -6,18 +6,23 @@ uploaded compressed.
 """
 
 from collections import OrderedDict
+from typing import Final
 
 import attrs
+from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
-from txcouchdl.couch.client import CouchClient
 from txcouchdl.couch.documents import AttachmentStub, Digest, Storage
 from txcouchdl.couch.errors import AttachmentChanged, RevisionGone
-from txcouchdl.couch.reader import AttachmentReader, PinnedAttachment, open_reader
+from txcouchdl.couch.limits import UpstreamLimits
+from txcouchdl.couch.names import AttachmentAddress, attachment_path
+from txcouchdl.couch.reader import AttachmentReader
+from txcouchdl.couch.reading import Request, plan_reading
+from txcouchdl.couch.route import Body, Route
 from txcouchdl.protocol.ranges import ByteRange
 
 #: Lengths remembered; the least recently used goes first.
-_REMEMBERED = 4096
+_REMEMBERED: Final = 4096
 
 
 class IdentityLengths:
@@ -47,9 +52,18 @@ class IdentityLengths:
             self._lengths.popitem(last=False)
 
 
+@frozen
+class PinnedAttachment:
+    """An attachment as a document's revision had it: what a read is held against."""
+
+    address: AttachmentAddress
+    rev: str
+    stub: AttachmentStub
+
+
 class AttachmentSource:
     """
-    Opens readers of one attachment.
+    Opens readers of one attachment, and what they read from.
 
     :param follows: whether the attachment may be read from a later revision, if that has the same: so where a
         client asked for the current one; not where it asked for this revision.
@@ -57,33 +71,36 @@ class AttachmentSource:
 
     def __init__(
         self,
-        client: CouchClient,
+        route: Route,
         pinned: PinnedAttachment,
         lengths: IdentityLengths,
+        limits: UpstreamLimits,
         clock: IReactorTime,
         *,
         follows: bool,
     ) -> None:
-        self._client = client
+        self._route = route
         self._pinned = pinned
         self._lengths = lengths
+        self._limits = limits
         self._clock = clock
         self._follows = follows
 
-    async def open(self, byte_range: ByteRange | None) -> AttachmentReader:
+    async def open(self, byte_range: ByteRange | None, *, is_committed: bool = False) -> AttachmentReader:
         """
+        A reader, whose first bytes are there.
+
         :param byte_range: identity bytes; ``None`` for all.
+        :param is_committed: whether the client has been told something already: see :meth:`AttachmentReader.open`.
         :raises RevisionGone: if the revision is gone, and must be this one.
         :raises AttachmentChanged: if the current revision has another attachment, or none.
-        :raises UpstreamFailure: as :func:`~txcouchdl.couch.reader.open_reader`.
+        :raises UpstreamFailure: if CouchDB does not give what the stub promises.
         """
-        try:
-            return await self._open_pinned(byte_range)
-        except RevisionGone:
-            if not self._follows:
-                raise
-        await self._follow()
-        return await self._open_pinned(byte_range)
+        reading = plan_reading(self._pinned.stub, byte_range)
+        what = attachment_path(self._pinned.address)
+        reader = AttachmentReader(what, reading, self._open_body, self._limits, self._clock, self._learn)
+        await reader.open(is_committed=is_committed)
+        return reader
 
     async def measured(self) -> AttachmentStub:
         """
@@ -96,17 +113,27 @@ class AttachmentSource:
         self._pinned = attrs.evolve(self._pinned, stub=stub)
         return stub
 
-    async def _open_pinned(self, byte_range: ByteRange | None) -> AttachmentReader:
-        return await open_reader(self._client, self._pinned, byte_range, self._clock, self._learn)
-
     def _learn(self, length: int) -> None:
         if self._pinned.stub.storage is Storage.ENCODED:
             self._lengths.learn(self._pinned.stub, length)
 
+    async def _open_body(self, request: Request) -> Body:
+        """Open a body, of the current revision if compaction has taken the pinned one."""
+        try:
+            return await self._open_pinned(request)
+        except RevisionGone:
+            if not self._follows:
+                raise
+        await self._follow()
+        return await self._open_pinned(request)
+
+    async def _open_pinned(self, request: Request) -> Body:
+        return await self._route.attachment(self._pinned.address, self._pinned.rev, request)
+
     async def _follow(self) -> None:
         """Compaction has taken the revision: pin the current one, if it has the same attachment still."""
         address = self._pinned.address
-        document = await self._client.document(address.database, address.document_id)
+        document = await self._route.document(address.database, address.document_id)
         stub = document.attachment(address.attachment) if document is not None else None
         if document is None or stub is None or not self._lengths.completed(stub).is_same_attachment(self._pinned.stub):
             raise AttachmentChanged("the attachment is another now, or gone")

@@ -1,5 +1,5 @@
 """
-One body on its way from a node: counted, its end held back until it is proven, given up on when it stalls.
+One body on its way from a node: counted, its end held back until it is proven, lost when it stalls.
 
 CouchDB writes its error messages **into** a dying body, and Twisted hands them on before it says that the connection
 was lost (FINDINGS, section 0, points 1 to 3). So the last 2 KiB received are held back until more arrive or the body is
@@ -19,8 +19,6 @@ from txcouchdl.couch.errors import BadUpstream, UpstreamFailure, UpstreamTimeout
 
 #: Bytes held back. CouchDB's error answers have about 370; nothing says that they cannot have more.
 HELD_BACK = 2048
-#: Seconds without a byte, of a body that is being read, after which it counts as lost.
-STALL_TIMEOUT = 30.0
 #: Seconds for a node to close the connection behind a complete body.
 CLOSE_TIMEOUT = 5.0
 
@@ -52,11 +50,13 @@ class Transfer(Protocol):
 
     :param count: bytes that were promised, at least one.
     :param end: what shows that they have all come.
+    :param stall_timeout: seconds without a byte, while it is read, after which it counts as lost.
     """
 
-    def __init__(self, count: int, end: End, clock: IReactorTime, receiver: Receiver) -> None:
+    def __init__(self, count: int, end: End, stall_timeout: float, clock: IReactorTime, receiver: Receiver) -> None:
         self._count = count
         self._end = end
+        self._stall_timeout = stall_timeout
         self._clock = clock
         self._receiver = receiver
         self._received = 0
@@ -135,7 +135,7 @@ class Transfer(Protocol):
 
     def _patience(self) -> float:
         """Seconds to wait for what comes next. A node that has sent all and does not close has nothing more to say."""
-        return STALL_TIMEOUT if self._received < self._count else CLOSE_TIMEOUT
+        return self._stall_timeout if self._received < self._count else CLOSE_TIMEOUT
 
     def _watch(self) -> None:
         self._watchdog = self._clock.callLater(self._patience(), self._waited)
@@ -150,4 +150,4 @@ class Transfer(Protocol):
         if self._received == self._count:
             self._complete()
         else:
-            self._fail(UpstreamTimeout(f"no byte in {STALL_TIMEOUT:g} s"))
+            self._fail(UpstreamTimeout(f"no byte in {self._stall_timeout:g} s"))

@@ -7,7 +7,6 @@ promised byte was sent and every check has passed. Everything else breaks the cl
 the promised Content-Length, or before the last chunk. No response is framed by the end of its connection.
 """
 
-from collections.abc import Awaitable, Callable
 from typing import cast
 
 from twisted.internet.interfaces import IPushProducer
@@ -17,12 +16,9 @@ from zope.interface import implementer
 
 from txcouchdl.couch.errors import DownloadError
 from txcouchdl.couch.reader import AttachmentReader
+from txcouchdl.couch.source import AttachmentSource
 from txcouchdl.gateway.channel import GatewayChannel
 from txcouchdl.gateway.plan import DeliveryPlan, Part
-from txcouchdl.protocol.ranges import ByteRange
-
-#: Opens a reader of the planned attachment; ``None`` for all of it. Raises DownloadErrors.
-OpenReader = Callable[[ByteRange | None], Awaitable[AttachmentReader]]
 
 #: Seconds that a client gets to take what was sent before the break, before it is cut off.
 _LINGER = 15.0
@@ -30,20 +26,21 @@ _LINGER = 15.0
 _log = Logger()
 
 
-async def deliver(plan: DeliveryPlan, request: Request, open_reader: OpenReader) -> None:
+async def deliver(plan: DeliveryPlan, request: Request, source: AttachmentSource) -> None:
     """
     Answer a request as planned, to the end or the break. Cancelling it drops the upstream connection.
 
+    :param source: of the planned attachment.
     :raises DownloadError: only as long as nothing has been told to the client.
     """
     if not plan.parts:
         answer(plan, request)
         return
-    first = await open_reader(plan.parts[0].byte_range)
+    first = await source.open(plan.parts[0].byte_range)
     try:
         _write_head(plan, request)
         stream = _Stream(request)
-        await stream.send(plan, first, open_reader)
+        await stream.send(plan, first, source)
         stream.end()
     except DownloadError as error:
         _log.warn("a download broke off: {error}", error=error)
@@ -96,14 +93,14 @@ class _Stream:
         self._is_paused = False
         request.registerProducer(self, True)
 
-    async def send(self, plan: DeliveryPlan, first: AttachmentReader, open_reader: OpenReader) -> None:
+    async def send(self, plan: DeliveryPlan, first: AttachmentReader, source: AttachmentSource) -> None:
         """
         :param first: the reader of the plan's first part.
         :raises DownloadError: if the body cannot be completed.
         """
         await self._send_part(plan.parts[0], first)
         for part in plan.parts[1:]:
-            await self._send_part(part, await open_reader(part.byte_range))
+            await self._send_part(part, await source.open(part.byte_range, is_committed=True))
         self._request.write(plan.trailer)
 
     async def _send_part(self, part: Part, reader: AttachmentReader) -> None:

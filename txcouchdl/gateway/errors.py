@@ -6,14 +6,16 @@ exception says is for the log.
 """
 
 import json
+import math
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from txcouchdl.couch.errors import (
     AttachmentChanged,
     BadUpstream,
     CorruptAttachment,
     DownloadError,
+    Overloaded,
     RevisionGone,
     UpstreamFailure,
     UpstreamRefusedUs,
@@ -30,6 +32,18 @@ class Refusal(DownloadError):
 
 class Forbidden(Refusal):
     """No right token, for whatever reason: there may be no such document."""
+
+
+class TooManyGuesses(Refusal):
+    """
+    One more wrong token of an address that has shown too many.
+
+    :ivar retry_after: seconds until it may show another. A minute is always enough.
+    """
+
+    def __init__(self, message: str = "", retry_after: float = 60.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class NoSuchAttachment(Refusal):
@@ -77,11 +91,14 @@ class ErrorAnswer:
         return json.dumps({"error": self.error, "reason": self.reason}).encode("ascii") + b"\n"
 
 
+# Where nothing is known of how long it will take.
+_SOON = (("Retry-After", "1"),)
 _BAD_GATEWAY = "CouchDB did not answer as it should."
 
 # The reason of the 403 is couchdb_download_token's, to the letter: programs may look for it.
 _TABLE: dict[type[DownloadError], ErrorAnswer] = {
     Forbidden: ErrorAnswer(403, "forbidden", "Incorrect download token or unexisting document or database"),
+    TooManyGuesses: ErrorAnswer(429, "too_many_requests", "Too many incorrect download tokens from this address."),
     NoSuchAttachment: ErrorAnswer(404, "not_found", "Document is missing attachment"),
     NoSuchRevision: ErrorAnswer(404, "not_found", "missing"),
     NoAddress: ErrorAnswer(404, "not_found", "An attachment's address is /{db}/{docid}/{attachment name}."),
@@ -90,8 +107,9 @@ _TABLE: dict[type[DownloadError], ErrorAnswer] = {
     MethodNotAllowed: ErrorAnswer(
         405, "method_not_allowed", "Only GET, HEAD and OPTIONS are allowed.", (("Allow", ALLOWED_METHODS),)
     ),
-    UpstreamTimeout: ErrorAnswer(504, "gateway_timeout", "CouchDB did not answer in time."),
-    UpstreamUnavailable: ErrorAnswer(502, "bad_gateway", "CouchDB cannot be reached."),
+    UpstreamTimeout: ErrorAnswer(504, "gateway_timeout", "CouchDB did not answer in time.", _SOON),
+    UpstreamUnavailable: ErrorAnswer(503, "service_unavailable", "CouchDB cannot be reached.", _SOON),
+    Overloaded: ErrorAnswer(503, "service_unavailable", "Too much is going on. Ask again later."),
     UpstreamRefusedUs: ErrorAnswer(502, "bad_gateway", "CouchDB does not let this gateway in."),
     BadUpstream: ErrorAnswer(502, "bad_gateway", _BAD_GATEWAY),
     # The document has it, again and again, and CouchDB does not: a name that its paths cannot express (``//``).
@@ -107,5 +125,16 @@ INTERNAL_ERROR = _TABLE[DownloadError]
 
 
 def answer_for(error: DownloadError) -> ErrorAnswer:
-    """The answer to an error: its own, or the nearest base class's."""
-    return next(_TABLE[kind] for kind in type(error).__mro__ if kind in _TABLE)
+    """
+    The answer to an error: its own, or the nearest base class's. An error that knows when to ask again, in seconds as
+    ``retry_after``, tells it.
+    """
+    told = next(_TABLE[kind] for kind in type(error).__mro__ if kind in _TABLE)
+    retry_after: float | None = getattr(error, "retry_after", None)
+    return told if retry_after is None else _with_retry_after(told, retry_after)
+
+
+def _with_retry_after(told: ErrorAnswer, seconds: float) -> ErrorAnswer:
+    """Whole seconds (RFC 9110, section 10.2.3), rounded so that nobody comes too early."""
+    others = (each for each in told.headers if each[0] != "Retry-After")
+    return evolve(told, headers=(*others, ("Retry-After", str(max(1, math.ceil(seconds))))))

@@ -1,0 +1,187 @@
+"""
+The nodes of a cluster, and which of them is asked.
+
+Every exchange with a node takes a place there, and a node has so many. It is a node that works, of these the one with
+the fewest exchanges under way, and of these each in turn. Where all places are taken, one waits in a queue for the
+first that becomes free, and not for ever.
+
+CouchDB's own cluster does the rest: any of its nodes answers for all of them.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Final
+
+from attrs import frozen
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from txcouchdl.couch.client import CouchClient
+from txcouchdl.couch.connections import Agents
+from txcouchdl.couch.errors import NoNodeAvailable, Overloaded
+from txcouchdl.couch.health import NodeHealth, State
+from txcouchdl.couch.limits import UpstreamLimits
+from txcouchdl.couch.nodes import Node
+
+#: Seconds after which a client that was refused for want of a place may well find one.
+_RETRY_OVERLOADED: Final = 5.0
+#: The least number of seconds to tell a client to wait for a node.
+_RETRY_SOONEST: Final = 1.0
+
+
+class Member:
+    """
+    A node of the cluster.
+
+    :ivar busy: exchanges under way.
+    """
+
+    def __init__(self, client: CouchClient, clock: IReactorTime, changed: Callable[[], object]) -> None:
+        self.client = client
+        self.health = NodeHealth(client, clock, changed)
+        self.busy = 0
+
+
+class Place:
+    """A place for one exchange with a node."""
+
+    def __init__(self, member: Member, vacated: Callable[[], object]) -> None:
+        self.member = member
+        self._vacated: Callable[[], object] | None = vacated
+        member.busy += 1
+
+    def vacate(self) -> None:
+        """Give it back. Twice is once."""
+        if self._vacated is not None:
+            vacated, self._vacated = self._vacated, None
+            self.member.busy -= 1
+            vacated()
+
+
+@frozen(eq=False)
+class Wish:
+    """
+    What somebody wants who waits for a place.
+
+    :ivar preferred: where, if there is a choice.
+    :ivar tried: where it has not worked: only if there is no choice.
+    """
+
+    preferred: Member | None = None
+    tried: Collection[Member] = ()
+
+
+class Cluster:
+    """
+    :param clients: of the nodes, at least one.
+    :ivar size: how many nodes there are.
+    :ivar limits: what there is of everything.
+    """
+
+    def __init__(self, clients: Sequence[CouchClient], clock: IReactorTime, limits: UpstreamLimits) -> None:
+        self.size = len(clients)
+        self._clock = clock
+        self.limits = limits
+        # The first of them is next in turn.
+        self._members = [Member(client, clock, self._seat) for client in clients]
+        self._waiting: OrderedDict[Deferred[Place], Wish] = OrderedDict()
+        self._is_seating = False
+
+    @classmethod
+    def of(cls, nodes: Sequence[Node], agents: Agents, clock: IReactorTime, limits: UpstreamLimits) -> "Cluster":
+        """A cluster of these nodes, at least one."""
+        clients = [CouchClient(node, agents, clock, limits.stall_timeout) for node in nodes]
+        return cls(clients, clock, limits)
+
+    async def place(self, wish: Wish) -> Place:
+        """
+        A place at a node, as soon as there is one. To be vacated by whoever gets it.
+
+        :raises NoNodeAvailable: if no node works.
+        :raises Overloaded: if none was free in time.
+        """
+        place = None if self._waiting else self._place_now(wish)
+        if place is not None:
+            return place
+        waiting: Deferred[Place] = Deferred(self._forget)
+        self._waiting[waiting] = wish
+        try:
+            return await waiting.addTimeout(self.limits.queue_timeout, self._clock)
+        except defer.TimeoutError:
+            raise Overloaded("all nodes are busy", _RETRY_OVERLOADED) from None
+
+    def stop(self) -> None:
+        """Ask no node any more how it does."""
+        for member in self._members:
+            member.health.stop()
+
+    def _forget(self, waiting: "Deferred[Place]") -> None:
+        self._waiting.pop(waiting, None)
+
+    def _seat(self) -> None:
+        """Give what is free to those who wait, in the order in which they came."""
+        # Who gets a place may vacate it at once.
+        if self._is_seating:
+            return
+        self._is_seating = True
+        try:
+            while self._waiting and self._seat_first():
+                pass
+        finally:
+            self._is_seating = False
+
+    def _seat_first(self) -> bool:
+        """Whether there was a place, or none to be hoped for, for the one who waits first."""
+        waiting, wish = next(iter(self._waiting.items()))
+        try:
+            place = self._place_now(wish)
+        except NoNodeAvailable as error:
+            del self._waiting[waiting]
+            waiting.errback(error)
+            return True
+        if place is None:
+            return False
+        del self._waiting[waiting]
+        waiting.callback(place)
+        return True
+
+    def _place_now(self, wish: Wish) -> Place | None:
+        """
+        A place, if one is free.
+
+        :raises NoNodeAvailable: if no node works.
+        """
+        usable = self._usable(wish.tried)
+        if not usable:
+            raise self._none_available()
+        member = self._free(usable, wish.preferred)
+        return Place(member, self._seat) if member is not None else None
+
+    def _usable(self, tried: Collection[Member]) -> list[Member]:
+        """Nodes that are equally good, of the best there are; none if all are down."""
+        return next((group for group in self._groups(tried) if group), [])
+
+    def _groups(self, tried: Collection[Member]) -> Iterator[list[Member]]:
+        untried = [member for member in self._members if member not in tried]
+        for members in untried, self._members:
+            for state in State.UP, State.DOUBTED:
+                yield [member for member in members if member.health.state is state]
+
+    def _free(self, usable: list[Member], preferred: Member | None) -> Member | None:
+        free = [member for member in usable if member.busy < self.limits.max_upstream]
+        if not free:
+            return None
+        if preferred in free:
+            return preferred
+        chosen = min(free, key=lambda member: member.busy)
+        # Whoever was chosen is the last to be chosen again among equals.
+        self._members.remove(chosen)
+        self._members.append(chosen)
+        return chosen
+
+    def _none_available(self) -> NoNodeAvailable:
+        for member in self._members:
+            member.health.knock()
+        wait = min(member.health.retry_after for member in self._members)
+        return NoNodeAvailable("no node works", max(wait, _RETRY_SOONEST))

@@ -1,0 +1,310 @@
+"""
+The stored bytes of one reading, as if they came in one transfer. They may come in many:
+
+*Healing.* A transfer that is lost, stalls, or is not what it should be is followed by another, which begins at the
+first byte that has not been released yet, at another node if there is one, as long as there is time. Before something
+has been told to the client (:meth:`StoredBytes.commit`) only a few attempts are made.
+
+*Parking.* When nobody wants bytes for a while, the transfer is dropped, and its connection and place with it; another
+one goes on when somebody does.
+
+*Verifying.* The digest is computed over what is released, whatever transfer it came with, and the last bytes are only
+released when it is right. If it is not, they are read once more: an error message may stand in their place, that was
+just long enough (FINDINGS, section 0, point 1).
+"""
+
+import hashlib
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+from typing import Protocol as Interface
+
+from twisted.internet import defer
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from txcouchdl.couch.errors import (
+    BadUpstream,
+    CorruptAttachment,
+    Overloaded,
+    UpstreamFailure,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from txcouchdl.couch.limits import UpstreamLimits
+from txcouchdl.couch.reading import Reading, Request
+from txcouchdl.couch.route import Body
+from txcouchdl.couch.transfer import Transfer
+
+#: How often a body is begun, as long as nothing has been told to the client.
+_UNCOMMITTED_ATTEMPTS: Final = 3
+#: Seconds to wait before the second attempt in succession; the first is made at once. Doubled each time.
+_FIRST_DELAY: Final = 0.1
+#: The longest that it becomes.
+_LONGEST_DELAY: Final = 2.0
+#: Bytes after which a transfer counts as one that went well, and the next attempt as a first one.
+_WENT_WELL: Final = 64 * 2**10
+# What may be otherwise at the next attempt.
+_PASSING: Final = (UpstreamUnavailable, UpstreamTimeout, BadUpstream, Overloaded)
+
+_log = Logger()
+
+#: Opens the body of a request. Raises UpstreamFailures.
+OpenBody = Callable[[Request], Coroutine[Deferred[Any], Any, Body]]
+
+
+class Receiver(Interface):
+    """Who is told of stored bytes: ``released`` any number of times, then one of the others, once."""
+
+    def released(self, stored: bytes) -> None:
+        """The next stored bytes. Where there is a digest, it is not yet known to be right."""
+
+    def completed(self, tail: bytes) -> None:
+        """The last ones. What could be checked is right."""
+
+    def failed(self, failure: Failure) -> None:
+        """There will be no more. An UpstreamFailure, unless it is our own fault."""
+
+
+class StoredBytes:
+    """
+    See the module. Tells its receiver nothing after :meth:`drop`.
+
+    :param what: the attachment, for the log.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        reading: Reading,
+        open_body: OpenBody,
+        limits: UpstreamLimits,
+        clock: IReactorTime,
+        receiver: Receiver,
+    ) -> None:
+        self._what = what
+        self._reading = reading
+        self._open_body = open_body
+        self._limits = limits
+        self._clock = clock
+        self._receiver = receiver
+        self._hash = hashlib.md5(usedforsecurity=False)
+        # Stored bytes released so far, and those of them that the current transfer has still to bring again.
+        self._known = 0
+        self._skip = 0
+        self._is_committed = False
+        self._is_paused = False
+        self._is_over = False
+        # At most one of these three; none while parked.
+        self._opening: Deferred[Body] | None = None
+        self._next_attempt: IDelayedCall | None = None
+        self._transfer: Transfer | None = None
+        # What the transfer came from, and when it will be parked.
+        self._body: Body | None = None
+        self._parking: IDelayedCall | None = None
+        # Why the last transfer was lost, if it was; attempts since one went well.
+        self._loss: UpstreamFailure | None = None
+        self._attempts = 0
+        self._released_by_transfer = 0
+        self._last_progress = clock.seconds()
+        self._healings = 0
+        self._has_doubted_end = False
+
+    def start(self) -> None:
+        """Open the first transfer. To be called once."""
+        self._open()
+
+    def commit(self) -> None:
+        """The client has been told something: from now on what is lost is healed for as long as there is time."""
+        self._is_committed = True
+        self._last_progress = self._clock.seconds()
+
+    def pause(self) -> None:
+        """Stop reading, and after a while let go of the transfer. Some bytes may still come."""
+        if self._is_over or self._is_paused:
+            return
+        self._is_paused = True
+        if self._transfer is not None:
+            self._transfer.pause()
+        self._parking = self._clock.callLater(self._limits.park_after, self._park)
+
+    def resume(self) -> None:
+        """Read on, if paused."""
+        if self._is_over or not self._is_paused:
+            return
+        self._is_paused = False
+        self._last_progress = self._clock.seconds()
+        self._stop_waiting()
+        if self._transfer is not None:
+            self._transfer.resume()
+        elif self._opening is None:
+            self._open()
+
+    def drop(self) -> None:
+        """Let go of everything, at once."""
+        if self._is_over:
+            return
+        self._is_over = True
+        self._let_go()
+
+    # Opening transfers.
+
+    def _open(self) -> None:
+        self._next_attempt = None
+        request = self._reading.request(self._known)
+        if request is None:
+            self._complete(b"")
+            return
+        opening = Deferred.fromCoroutine(self._open_body(request))
+        self._opening = opening
+        if self._is_committed:
+            opening.addTimeout(max(self._time_left, 0.0), self._clock)
+        opening.addCallbacks(self._opened, self._not_opened, callbackArgs=(request,))
+        opening.addErrback(self._crashed)
+
+    def _opened(self, body: Body, request: Request) -> None:
+        self._opening = None
+        self._body = body
+        self._skip = request.skip
+        self._released_by_transfer = 0
+        if self._loss is not None and self._is_committed:
+            self._healings += 1
+            _log.info(
+                "healed {what}: goes on from stored byte {known} at {node} (healing {healings})",
+                what=self._what,
+                known=self._known,
+                node=body.node,
+                healings=self._healings,
+            )
+        self._loss = None
+        transfer = Transfer(request.count, request.end, self._limits.stall_timeout, self._clock, self)
+        self._transfer = transfer
+        body.deliver(transfer)
+        if self._is_paused:
+            transfer.pause()
+
+    def _not_opened(self, failure: Failure) -> None:
+        self._opening = None
+        if failure.check(CancelledError):
+            return
+        error = failure.value
+        if isinstance(error, defer.TimeoutError):
+            error = UpstreamTimeout("no answer in time")
+        if not isinstance(error, UpstreamFailure) or not self._is_committed:
+            self._fail(Failure(error) if error is not failure.value else failure)
+        else:
+            self._lost(error)
+
+    def _crashed(self, failure: Failure) -> None:
+        """A fault of ours."""
+        self._fail(failure)
+
+    # Losing them.
+
+    def _lost(self, error: UpstreamFailure) -> None:
+        """Try again, if that may help, if somebody wants bytes, and if there is time."""
+        self._loss = error
+        if not self._may_pass(error):
+            self._fail(Failure(error))
+        elif self._is_paused:
+            # Opened again when it is resumed.
+            self._stop_waiting()
+        elif self._is_committed or self._attempts + 1 < _UNCOMMITTED_ATTEMPTS:
+            self._try_again_in_time(error)
+        else:
+            self._fail(Failure(error))
+
+    def _may_pass(self, error: UpstreamFailure) -> bool:
+        if isinstance(error, CorruptAttachment):
+            is_first, self._has_doubted_end = not self._has_doubted_end, True
+            return is_first
+        return isinstance(error, _PASSING)
+
+    def _try_again_in_time(self, error: UpstreamFailure) -> None:
+        delay = min(_FIRST_DELAY * 2.0 ** (min(self._attempts, 10) - 1), _LONGEST_DELAY) if self._attempts else 0.0
+        if delay < self._time_left:
+            self._attempts += 1
+            self._next_attempt = self._clock.callLater(delay, self._open)
+        else:
+            self._fail(Failure(error))
+
+    @property
+    def _time_left(self) -> float:
+        """Seconds until it is given up."""
+        return self._last_progress + self._limits.give_up - self._clock.seconds()
+
+    # What the transfer tells.
+
+    def released(self, stored: bytes) -> None:
+        """See :class:`~txcouchdl.couch.transfer.Receiver`."""
+        new = self._without_known(stored)
+        if not new:
+            return
+        self._hash.update(new)
+        self._known += len(new)
+        self._last_progress = self._clock.seconds()
+        self._released_by_transfer += len(new)
+        if self._released_by_transfer > _WENT_WELL:
+            self._attempts = 0
+        self._receiver.released(new)
+
+    def completed(self, tail: bytes) -> None:
+        """See :class:`~txcouchdl.couch.transfer.Receiver`."""
+        self._transfer = None
+        new = self._without_known(tail)
+        digest = self._reading.digest
+        if digest is not None:
+            computed = self._hash.copy()
+            computed.update(new)
+            if computed.digest() != digest.md5:
+                self.failed(CorruptAttachment("has another digest than its stub"))
+                return
+        self._complete(new)
+
+    def failed(self, error: UpstreamFailure) -> None:
+        """See :class:`~txcouchdl.couch.transfer.Receiver`."""
+        self._transfer = None
+        body, self._body = self._body, None
+        if body is not None:
+            body.lost(error)
+        self._lost(error)
+
+    def _without_known(self, stored: bytes) -> bytes:
+        """What is new of a transfer's next bytes."""
+        known = min(self._skip, len(stored))
+        self._skip -= known
+        return stored[known:] if known else stored
+
+    # Ends.
+
+    def _complete(self, tail: bytes) -> None:
+        self.drop()
+        self._receiver.completed(tail)
+
+    def _fail(self, failure: Failure) -> None:
+        if not self._is_over:
+            self.drop()
+            self._receiver.failed(failure)
+
+    def _park(self) -> None:
+        self._parking = None
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._stop_waiting()
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.cancel()
+        transfer, self._transfer = self._transfer, None
+        if transfer is not None:
+            transfer.drop()
+        body, self._body = self._body, None
+        if body is not None:
+            body.vacate()
+
+    def _stop_waiting(self) -> None:
+        for call in self._parking, self._next_attempt:
+            if call is not None:
+                call.cancel()
+        self._parking = self._next_attempt = None

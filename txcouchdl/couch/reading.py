@@ -1,0 +1,115 @@
+"""
+What to ask CouchDB for, to read the wanted bytes of an attachment: from their beginning, or from wherever a lost
+transfer left off.
+
+Where stored bytes are wanted bytes, it is these. Where they are gzip, it is all of them: CouchDB has no ranges there.
+What is known of them already is read again and skipped.
+"""
+
+from attrs import frozen
+
+from txcouchdl.couch.client import BodyHead
+from txcouchdl.couch.decoding import Decoder, GzipDecoder, GzipRangeDecoder, IdentityDecoder
+from txcouchdl.couch.documents import AttachmentStub, Digest, Storage
+from txcouchdl.couch.transfer import HELD_BACK, End
+from txcouchdl.protocol.ranges import ByteRange
+
+
+@frozen
+class Request:
+    """
+    Stored bytes to ask a node for, and what its answer must be.
+
+    :ivar byte_range: which; ``None`` for all.
+    :ivar count: how many those are.
+    :ivar skip: how many of them, from the first, are known already.
+    :ivar end: what shows that they have all come.
+    """
+
+    byte_range: ByteRange | None
+    count: int
+    skip: int
+    end: End
+    _stub: AttachmentStub
+
+    @property
+    def is_gzip(self) -> bool:
+        """Whether they are gzip, and to be asked for as such."""
+        return self._stub.storage is not Storage.IDENTITY
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the body is to go on until the connection closes, so that nothing behind it is overlooked."""
+        return self.end is not End.FRAMING
+
+    def problem(self, head: BodyHead) -> str | None:
+        """What is wrong with an answer, in words of ours; ``None`` if it promises what was asked for."""
+        asked = self.byte_range
+        expected = {
+            "status": (head.status, 200 if asked is None else 206),
+            "Content-Range": (head.content_range, asked and asked.content_range(self._stub.stored_length)),
+            "Content-Length": (head.length, self.count),
+            "Content-Encoding": (head.coding, "gzip" if self.is_gzip else None),
+            "ETag": (head.etag, f'"{self._stub.digest.base64}"'),
+        }
+        wrong = [name for name, (claimed, promised) in expected.items() if claimed != promised]
+        return f"another {', '.join(wrong)} than asked for" if wrong else None
+
+
+@frozen
+class Reading:
+    """
+    The stored bytes that are read for some wanted bytes of the identity representation. Made by :func:`plan_reading`.
+
+    :ivar wanted: the wanted ones, where they are not all.
+    """
+
+    stub: AttachmentStub
+    wanted: ByteRange | None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all stored bytes are read: then the digest is to be right."""
+        return self.wanted is None or self.stub.storage is not Storage.IDENTITY
+
+    @property
+    def digest(self) -> Digest | None:
+        """The digest of the stored bytes that are read, if there is one."""
+        return self.stub.digest if self.is_whole else None
+
+    def decoder(self) -> Decoder:
+        """What makes the wanted bytes of the stored ones."""
+        if self.stub.storage is Storage.IDENTITY:
+            return IdentityDecoder(self.stub.stored_length if self.wanted is None else self.wanted.length)
+        if self.wanted is None:
+            return GzipDecoder(self.stub.length)
+        return GzipRangeDecoder(self.wanted.offset, self.wanted.length)
+
+    def request(self, known: int) -> Request | None:
+        """
+        What is still to be asked for.
+
+        :param known: how many stored bytes of the reading are, from its first.
+        :return: ``None`` if nothing is missing.
+        """
+        length = self.stub.stored_length
+        if self.stub.storage is not Storage.IDENTITY or (self.wanted is None and not known):
+            return Request(None, length, known, End.DIGEST, self.stub)
+        if self.wanted is None:
+            return Request(ByteRange(known, length - 1), length - known, 0, End.DIGEST, self.stub)
+        first, last = self.wanted.first + known, self.wanted.last
+        return self._request_range(ByteRange(first, last)) if first <= last else None
+
+    def _request_range(self, missing: ByteRange) -> Request:
+        """A range of stored bytes: with a margin behind it, or to the end of the attachment."""
+        if missing.last + HELD_BACK >= self.stub.stored_length:
+            return Request(missing, missing.length, 0, End.CLOSE, self.stub)
+        asked = ByteRange(missing.first, missing.last + HELD_BACK)
+        return Request(asked, asked.length, 0, End.FRAMING, self.stub)
+
+
+def plan_reading(stub: AttachmentStub, byte_range: ByteRange | None) -> Reading:
+    """
+    :param byte_range: identity bytes; ``None`` for all. Only where the stub knows its length.
+    """
+    return Reading(stub, None if byte_range is not None and byte_range.length == stub.length else byte_range)
