@@ -24,12 +24,23 @@ ARROWS = {
     "txcouchdl.gateway": {"txcouchdl", "txcouchdl.couch", "txcouchdl.protocol"},
     "txcouchdl.store": {"txcouchdl", "txcouchdl.protocol", "txcouchdl.couch.names", "txcouchdl.couch.documents"},
     "txcouchdl.demo": {"txcouchdl.couch", "txcouchdl.gateway.tokens"},
-    "txcouchdl.options": {"txcouchdl.couch.nodes", "txcouchdl.gateway.tokens"},
+    "txcouchdl.options": {
+        "txcouchdl.couch.limits",
+        "txcouchdl.couch.nodes",
+        "txcouchdl.gateway.guesses",
+        "txcouchdl.gateway.limits",
+        "txcouchdl.gateway.peers",
+        "txcouchdl.gateway.tokens",
+    },
+    "txcouchdl.descriptors": set(),
+    "txcouchdl.signals": set(),
     "txcouchdl.service": {
         "txcouchdl.couch",
         "txcouchdl.demo",
+        "txcouchdl.descriptors",
         "txcouchdl.gateway",
         "txcouchdl.options",
+        "txcouchdl.signals",
         "txcouchdl.store",
     },
 }
@@ -45,6 +56,7 @@ PURE = {
     "txcouchdl.gateway.tokens",
     "txcouchdl.gateway.plan",
     "txcouchdl.gateway.errors",
+    "txcouchdl.gateway.peers",
 }
 IMPURE = {
     "twisted",
