@@ -11,6 +11,30 @@ from typing import Any, Final
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy, composite
 
+from tests.faults import (
+    AnswerStatus,
+    Corrupt,
+    Cut,
+    Delay,
+    Duplicate,
+    DyingWords,
+    EndlessBody,
+    EndlessChunkSize,
+    EndlessHead,
+    EndlessInterim,
+    Fault,
+    Hangup,
+    NoFault,
+    Refuse,
+    Schedule,
+    Slow,
+    Stall,
+    Start,
+    Surplus,
+    Truncate,
+    WrongRange,
+)
+from tests.scripted import DYING_WORDS
 from txcouchdl.couch.documents import AttachmentStub, Digest, Storage
 from txcouchdl.couch.names import AttachmentAddress
 from txcouchdl.protocol.conditions import EntityTag
@@ -489,3 +513,70 @@ def separate_range_fields(draw: DrawFn, complete_length: int) -> str:
     members = [f"{first}-{last - 1}" for first, last in zip(ends[::2], ends[1::2], strict=False)]
     members.append(draw(st.sampled_from([f"{ends[-1]}-", f"{ends[-1]}-{ends[-1]}", f"-{complete_length - ends[-1]}"])))
     return f"{draw(range_units)}={draw(_lists_of(draw(st.permutations(members))))}"
+
+
+# --- faults on the way from a node ----------------------------------------------------------------------------
+
+
+def faults(
+    body_length: int, *, detectable: bool = False, endless: bool = False, timed: bool = False
+) -> SearchStrategy[Fault]:
+    """
+    A fault for an exchange whose body is of about that length. Nearly all show in one of just that length.
+
+    :param detectable: whether to leave out those that give wrong bytes in a body of the right length, or a shorter
+        one that is framed as such: in a range, which has no digest, nobody can tell.
+    :param endless: whether to have those that go on until somebody hangs up.
+    :param timed: whether to have those that need the clock to go on: late, slow and stalled answers.
+    """
+    hangups = st.sampled_from(Hangup)
+    # The ends, and where the error text would end with the body.
+    edges = [0, 1, body_length - len(DYING_WORDS), body_length - 1, body_length]
+    places = st.sampled_from(sorted({max(0, edge) for edge in edges})) | st.integers(0, body_length)
+    counts = st.sampled_from([1, len(DYING_WORDS), max(1, body_length)]) | st.integers(1, max(1, body_length))
+    head_places = st.integers(0, 60)
+    surpluses = st.sampled_from([b"\n", b"surplus", DYING_WORDS])
+    kinds: list[SearchStrategy[Fault]] = [
+        st.builds(Refuse, hangups),
+        st.builds(Cut, places, hangups),
+        st.builds(Cut, head_places, hangups, start=st.just(Start.HEAD)),
+        st.builds(Truncate, counts),
+        st.builds(DyingWords, places),
+        st.builds(AnswerStatus, st.sampled_from([500, 502, 503, 504]), st.booleans()),
+        st.builds(WrongRange, counts),
+        st.builds(Surplus, surpluses),
+    ]
+    if not detectable:
+        kinds += [
+            st.builds(Truncate, counts, st.just(True)),
+            st.builds(DyingWords, places, st.just(True)),
+            st.builds(Duplicate, places, counts),
+            st.builds(Corrupt, places, st.integers(1, 255)),
+            st.builds(AnswerStatus, st.sampled_from([401, 403, 404]), st.booleans()),
+        ]
+    if endless:
+        kinds += [st.builds(kind) for kind in (EndlessBody, EndlessHead, EndlessInterim, EndlessChunkSize)]
+    if timed:
+        seconds = st.integers(1, 100).map(float)
+        kinds += [
+            st.builds(Stall, places),
+            st.builds(Stall, head_places, start=st.just(Start.HEAD)),
+            st.builds(Delay, seconds),
+            # Some hundred seconds at most.
+            st.builds(Slow, st.integers(body_length // 100 + 1, body_length + 100)),
+            st.builds(Surplus, surpluses, seconds),
+        ]
+    return st.one_of(kinds)
+
+
+def fault_schedules(
+    body_length: int,
+    *,
+    max_faults: int = 6,
+    detectable: bool = False,
+    endless: bool = False,
+    timed: bool = False,
+) -> SearchStrategy[Schedule]:
+    """A few faults and exchanges without one, in any order, and none after them: see :func:`faults`."""
+    each = faults(body_length, detectable=detectable, endless=endless, timed=timed)
+    return st.lists(st.just(NoFault()) | each, max_size=max_faults).map(lambda drawn: Schedule.of(*drawn))
