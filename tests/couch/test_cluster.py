@@ -1,6 +1,7 @@
 """Nodes that come and go: which of them is asked, and who waits."""
 
 from collections.abc import Coroutine
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from txcouchdl.couch.cluster import Cluster, Member, Place, Wish
 from txcouchdl.couch.errors import NoNodeAvailable, Overloaded, UpstreamTimeout, UpstreamUnavailable
 from txcouchdl.couch.limits import UpstreamLimits
 
+ANY = Wish()
 LOST = UpstreamUnavailable("lost")
 
 
@@ -48,10 +50,10 @@ class Town:
         self.nodes = [Node(f"n{number}") for number in range(size)]
         self.cluster = Cluster(self.nodes, self.clock, UpstreamLimits(**limits))
 
-    def wait(self, wish: Wish = Wish()) -> "Deferred[Place]":
+    def wait(self, wish: Wish = ANY) -> "Deferred[Place]":
         return Deferred.fromCoroutine(self.cluster.place(wish))
 
-    def place(self, wish: Wish = Wish()) -> Place:
+    def place(self, wish: Wish = ANY) -> Place:
         return result_of(self.cluster.place(wish))
 
     def member(self, name: str) -> Member:
@@ -128,16 +130,22 @@ def test_a_place_vacated_twice_is_one() -> None:
 def test_who_waits_is_served_in_order() -> None:
     town = Town(1, max_upstream=1)
     place = town.place()
-    order: list[str] = []
-    first, second = town.wait(), town.wait()
-    first.addCallback(lambda place: (order.append("first"), place)[1])
-    second.addCallback(lambda place: (order.append("second"), place)[1])
+    served: dict[str, Place] = {}
+    for name in ("first", "second", "third"):
+        town.wait().addCallback(lambda place, name: served.update({name: place}), name)
+    assert not served
     place.vacate()
-    assert order == ["first"]
-    first.addCallback(lambda place: place.vacate())
-    assert order == ["first", "second"]
-    second.addCallback(lambda place: place.vacate())
-    town.clock.advance(60)
+    assert list(served) == ["first"]
+    served["first"].vacate()
+    assert list(served) == ["first", "second"]
+
+
+def test_a_place_that_is_vacated_at_once_goes_to_the_next() -> None:
+    town = Town(1, max_upstream=1)
+    place = town.place()
+    for _ in range(3000):
+        town.wait().addCallback(Place.vacate)
+    place.vacate()
     assert town.names(1) == ["n0"]
     assert not town.clock.getDelayedCalls()
 
@@ -221,7 +229,7 @@ def test_it_is_asked_again_in_longer_and_longer_intervals() -> None:
         town.clock.advance(0.05)
         if town.nodes[0].probes > before:
             asked.append(town.clock.seconds())
-    intervals = [round(later - earlier, 1) for earlier, later in zip(asked, asked[1:], strict=False)]
+    intervals = [round(later - earlier, 1) for earlier, later in pairwise(asked)]
     assert intervals[:5] == [pytest.approx(each, abs=0.15) for each in (0.25, 0.5, 1, 2, 4)]
     assert max(intervals) <= 32.1
     assert intervals[-1] > 30
@@ -311,9 +319,7 @@ def test_no_place_is_lost_or_given_twice(steps: list[str]) -> None:
     town = Town(2, max_upstream=2, queue_timeout=5)
     held: list[Place] = []
     waiting: list[Deferred[Any]] = []
-    turn = 0
-    for step in steps:
-        turn += 1
+    for turn, step in enumerate(steps):
         member = town.cluster._members[turn % 2]
         if step == "take":
             entry = town.wait()

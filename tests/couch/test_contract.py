@@ -105,7 +105,7 @@ async def test_every_storage_whole_and_in_ranges(
     rev = await server.put_document("d", {})
     headers = {} if encode is None else {"Content_Encoding": "gzip"}
     await server.put_attachment("d", "f", data if encode is None else encode(data), rev, content_type, **headers)
-    client, address = client_of(server), AttachmentAddress(server.database, "d", "f")
+    address = AttachmentAddress(server.database, "d", "f")
     document = await current(server, "d")
     stub = document.attachment("f")
     assert stub is not None
@@ -125,7 +125,7 @@ async def test_every_length(server: Server, length: int) -> None:
     rev = await server.put_document("d", {})
     await server.put_attachment("d", "f", data, rev, "application/octet-stream")
     document = await current(server, "d")
-    client, address = client_of(server), AttachmentAddress(server.database, "d", "f")
+    address = AttachmentAddress(server.database, "d", "f")
     assert await read(server, address, document) == data
     assert await read(server, address, document, ByteRange(length - 1, length - 1)) == data[-1:]
 
@@ -179,7 +179,7 @@ async def test_a_read_is_pinned_to_its_revision(server: Server) -> None:
     old_rev = await server.put_attachment("d", "f", b"old", rev, "application/octet-stream")
     old = await current(server, "d")
     await server.put_attachment("d", "f", b"newer", old_rev, "application/octet-stream")
-    client, address = client_of(server), AttachmentAddress(server.database, "d", "f")
+    address = AttachmentAddress(server.database, "d", "f")
     assert await read(server, address, old) == b"old"
     assert await read(server, address, await current(server, "d")) == b"newer"
     await server.compact("d", old_rev)

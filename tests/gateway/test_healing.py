@@ -147,7 +147,8 @@ def test_an_error_message_that_fills_the_body_to_its_length_is_read_again(
 
     house.node.faults = first_times(iter([fill]))
     first, last = range_ or (0, len(NOISE) - 1)
-    got = download(house, "identity", **({} if range_ is None else {"Range": f"bytes={first}-{last}"}))
+    fields = {} if range_ is None else {"Range": f"bytes={first}-{last}"}
+    got = download(house, "identity", 200, **fields)
     assert got.is_whole
     assert got.body == NOISE[first : last + 1]
     house.assert_at_rest()
@@ -234,9 +235,31 @@ def test_as_long_as_new_bytes_come_it_is_not() -> None:
     house.assert_at_rest()
 
 
-def test_a_node_that_gives_a_byte_at_a_time_is_not_asked_all_the_time() -> None:
+def test_a_transfer_that_went_well_is_followed_at_once() -> None:
     house = House(dict(STORED))
-    house.node.faults = first_times(iter([broken_after(HELD_BACK + 1, [Mark.RESET])] * 10_000))
+    house.node.faults = first_times(iter([broken_after(80_000, [Mark.RESET])] * 12))
+    client = house.send(f"/db/doc/identity?token={TOKEN}")
+    house.network.run()
+    assert read_answer(client.received, "GET", client.is_closed).body == NOISE
+    assert house.network.seconds() == 0
+
+
+def test_a_node_that_is_silent_when_it_is_asked_again_is_not_waited_for_beyond_the_end() -> None:
+    house = House(dict(STORED), limits=UpstreamLimits(stall_timeout=25, give_up=30))
+    house.node.faults = first_times(iter([broken_after(100_000, [Mark.CLOSE]), *[NO_ANSWERS["silence"]] * 9]))
+    client = house.send(f"/db/doc/identity?token={TOKEN}")
+    house.network.run()
+    house.network.pass_time(29)
+    assert not client.is_closed
+    house.network.pass_time(2)
+    assert client.is_closed
+    house.assert_at_rest()
+
+
+@pytest.mark.parametrize("count", [1, 2000])
+def test_a_node_that_gives_a_byte_at_a_time_is_not_asked_all_the_time(count: int) -> None:
+    house = House(dict(STORED))
+    house.node.faults = first_times(iter([broken_after(HELD_BACK + count, [Mark.RESET])] * 10_000))
     client = house.send(f"/db/doc/identity?token={TOKEN}")
     house.network.run()
     house.network.pass_time(100)

@@ -1,0 +1,161 @@
+"""Moments of healing and parking that whole requests meet too seldom."""
+
+import hashlib
+from typing import cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+
+from txcouchdl.couch.documents import AttachmentStub, Digest, Storage
+from txcouchdl.couch.errors import UpstreamFailure, UpstreamUnavailable
+from txcouchdl.couch.healing import StoredBytes
+from txcouchdl.couch.limits import UpstreamLimits
+from txcouchdl.couch.reading import Request, plan_reading
+from txcouchdl.couch.route import Body
+from txcouchdl.couch.transfer import Transfer
+
+DATA = bytes(range(256)) * 100
+
+
+class Upstream:
+    """A body whose bytes come when the test says so; its transport too."""
+
+    node = "n0"
+
+    def __init__(self) -> None:
+        self.transfer: Transfer | None = None
+        self.is_flowing = True
+        self.is_vacated = False
+
+    def deliver(self, transfer: Transfer) -> None:
+        self.transfer = transfer
+        transfer.makeConnection(self)  # type: ignore[no-untyped-call]
+
+    def send(self, data: bytes) -> None:
+        assert self.transfer is not None
+        self.transfer.dataReceived(data)
+
+    def end(self) -> None:
+        assert self.transfer is not None
+        self.transfer.connectionLost(Failure(ResponseDone()))
+
+    def vacate(self) -> None:
+        self.is_vacated = True
+
+    def lost(self, _: UpstreamFailure) -> None:
+        self.vacate()
+
+    def pauseProducing(self) -> None:
+        self.is_flowing = False
+
+    def resumeProducing(self) -> None:
+        self.is_flowing = True
+
+    def stopProducing(self) -> None:
+        self.is_flowing = False
+
+
+class Reader:
+    """Reads DATA, and keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.opening: list[Deferred[Body]] = []
+        self.asked: list[Request] = []
+        self.received = b""
+        self.is_complete = False
+        self.failure: Failure | None = None
+        stub = AttachmentStub("f", None, Digest(hashlib.md5(DATA).digest()), Storage.IDENTITY, len(DATA), len(DATA))
+        self.stored = StoredBytes("f", plan_reading(stub, None), self._open, UpstreamLimits(), self.clock, self)
+        self.stored.commit()
+        self.stored.start()
+
+    async def _open(self, request: Request) -> Body:
+        self.asked.append(request)
+        opening: Deferred[Body] = Deferred()
+        self.opening.append(opening)
+        return await opening
+
+    def opened(self) -> Upstream:
+        """The node answers."""
+        upstream = Upstream()
+        self.opening.pop().callback(cast(Body, upstream))
+        return upstream
+
+    def released(self, stored: bytes) -> None:
+        self.received += stored
+
+    def completed(self, tail: bytes) -> None:
+        self.received += tail
+        self.is_complete = True
+
+    def failed(self, failure: Failure) -> None:
+        self.failure = failure
+
+
+def test_who_is_paused_while_a_transfer_is_opened_gets_it_paused() -> None:
+    """Bytes that nobody wants would else come in without end."""
+    reader = Reader()
+    reader.stored.pause()
+    upstream = reader.opened()
+    assert not upstream.is_flowing
+    reader.stored.resume()
+    assert upstream.is_flowing
+    upstream.send(DATA)
+    assert (reader.received, reader.is_complete) == (DATA, True)
+    assert upstream.is_vacated
+    assert not reader.clock.getDelayedCalls()
+
+
+def test_who_is_parked_while_a_transfer_is_opened_opens_another() -> None:
+    reader = Reader()
+    reader.stored.pause()
+    reader.clock.advance(11)
+    assert not reader.clock.getDelayedCalls()
+    reader.stored.resume()
+    assert len(reader.asked) == 2
+    reader.opened().send(DATA)
+    assert reader.received == DATA
+
+
+def test_a_pause_between_two_attempts() -> None:
+    """The next one may come meanwhile; it is paused, and parked in its time."""
+    reader = Reader()
+    reader.opening.pop().errback(UpstreamUnavailable("no"))
+    reader.clock.advance(0)
+    reader.opening.pop().errback(UpstreamUnavailable("no"))
+    reader.stored.pause()
+    reader.clock.advance(0.2)
+    upstream = reader.opened()
+    assert not upstream.is_flowing
+    reader.clock.advance(11)
+    assert upstream.is_vacated
+    reader.stored.resume()
+    reader.opened().send(DATA)
+    assert reader.received == DATA
+    assert not reader.clock.getDelayedCalls()
+
+
+def test_a_fault_of_ours_is_told_and_not_tried_again() -> None:
+    reader = Reader()
+    reader.opening.pop().errback(ZeroDivisionError())
+    assert reader.failure is not None
+    assert reader.failure.check(ZeroDivisionError)
+    assert not reader.clock.getDelayedCalls()
+
+
+def test_dropped_it_says_nothing_more() -> None:
+    reader = Reader()
+    upstream = reader.opened()
+    upstream.send(DATA[:10_000])
+    received = reader.received
+    reader.stored.drop()
+    upstream.send(DATA[10_000:])
+    upstream.end()
+    reader.stored.pause()
+    reader.stored.resume()
+    assert (reader.received, reader.is_complete, reader.failure) == (received, False, None)
+    assert upstream.is_vacated
+    assert not reader.clock.getDelayedCalls()
