@@ -3,13 +3,24 @@
 import hashlib
 from typing import cast
 
+import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
 from txcouchdl.couch.documents import AttachmentStub, Digest, Storage
-from txcouchdl.couch.errors import UpstreamFailure, UpstreamUnavailable
+from txcouchdl.couch.errors import (
+    AttachmentChanged,
+    BadUpstream,
+    NoNodeAvailable,
+    Overloaded,
+    RevisionGone,
+    UpstreamFailure,
+    UpstreamRefusedUs,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 from txcouchdl.couch.healing import StoredBytes
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.reading import Request, plan_reading
@@ -136,6 +147,32 @@ def test_a_pause_between_two_attempts() -> None:
     reader.opened().send(DATA)
     assert reader.received == DATA
     assert not reader.clock.getDelayedCalls()
+
+
+def test_who_goes_on_while_a_transfer_is_opened_waits_for_that() -> None:
+    reader = Reader()
+    reader.stored.pause()
+    reader.stored.resume()
+    assert len(reader.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "error", [UpstreamUnavailable(), UpstreamTimeout(), BadUpstream(), Overloaded(), NoNodeAvailable()]
+)
+def test_what_may_pass_is_tried_again(error: UpstreamFailure) -> None:
+    reader = Reader()
+    reader.opening.pop().errback(error)
+    reader.clock.advance(0)
+    reader.opened().send(DATA)
+    assert reader.received == DATA
+
+
+@pytest.mark.parametrize("error", [UpstreamRefusedUs(), AttachmentChanged(), RevisionGone()])
+def test_what_will_not_pass_is_told_at_once(error: UpstreamFailure) -> None:
+    reader = Reader()
+    reader.opening.pop().errback(error)
+    assert reader.failure is not None
+    assert reader.failure.value is error
 
 
 def test_a_fault_of_ours_is_told_and_not_tried_again() -> None:

@@ -28,6 +28,7 @@ STORED = {
     "compressed": Stored.compressed(TEXT),
     "encoded": Stored.encoded(gzip.compress(TEXT)),
 }
+SHORT_ETAG = f'"{Stored(b"short").etag}"'
 IDENTITY = {"identity": NOISE, "compressed": TEXT, "encoded": TEXT}
 
 #: How a body breaks: what comes instead of the rest of it.
@@ -177,6 +178,44 @@ def test_a_node_that_does_not_answer_at_once_when_it_is_asked_again(no_answer: s
     got = download(house, "identity")
     assert (got.is_whole, got.body) == (True, NOISE)
     house.assert_at_rest()
+
+
+def test_before_the_status_line_it_is_tried_a_few_times_only() -> None:
+    """The client can be told, and ask again."""
+    house = House({"identity": Stored(b"short")})
+    house.node.faults = lambda asked: (
+        None if asked.path == "/db/doc" else [answer(200, b"sho", {"ETag": SHORT_ETAG}, length=5), Mark.CLOSE]
+    )
+    got = download(house, "identity", 1)
+    assert (got.status, got["Retry-After"]) == (503, "1")
+    assert len(house.node.asked) == 4
+    house.assert_at_rest()
+
+
+def test_wrong_bytes_behind_a_healing_break_the_download_at_once() -> None:
+    """CouchDB sends bytes that have gone bad on its disk, and an error message behind them, again and again."""
+    house = House(dict(STORED))
+
+    def bad(_: Asked, right: bytes) -> Script:
+        return [right[:-1] + bytes([right[-1] ^ 1]) + DYING_WORDS, Mark.CLOSE]
+
+    house.node.faults = first_times(iter([broken_after(300_000, [Mark.CLOSE]), *[bad] * 100]))
+    got = download(house, "identity", 1)
+    assert (got.is_whole, got.is_closed) == (False, True)
+    assert got.body == NOISE[:-HELD_BACK]
+    house.assert_at_rest()
+
+
+def test_a_node_that_loses_a_body_is_asked_how_it_does() -> None:
+    house = House(dict(STORED), nodes=2)
+    house.node.faults = first_times(iter([broken_after(300_000, [Mark.RESET])]))
+    house.node.up = [answer(500, b"{}")]
+    while not house.node.probes:
+        assert house.get("identity").body == NOISE
+    asked = len(house.node.asked)
+    for _ in range(4):
+        assert house.get("identity").body == NOISE
+    assert len(house.node.asked) == asked
 
 
 @pytest.mark.parametrize("seconds", [1, 20, 50])

@@ -267,6 +267,7 @@ def test_a_document_of_50_mb_is_not_read_to_its_end() -> None:
     with logged() as events:
         assert house.get("identity").status == 403
     assert [event for event in events if event["log_level"] is LogLevel.warn]
+    assert len(house.node.asked) == 1, "it will be as long the next time"
     house.assert_at_rest()
     _, node_end = next(pair for pair in house.network.connections if pair[1].address.port == 5984)
     assert not node_end.is_connected

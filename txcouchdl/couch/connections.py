@@ -17,6 +17,7 @@ from typing import Protocol as Interface
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, ITCPTransport
 from twisted.internet.protocol import Factory
+from twisted.logger import Logger
 from twisted.web._newclient import BODY, HTTP11ClientProtocol, HTTPClientParser, Request
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.iweb import IAgent, IResponse
@@ -29,6 +30,8 @@ _CLOSE_TIMEOUT: Final = 5.0
 _IDLE_CONNECTIONS: Final = 32
 #: Bytes of the head of an answer, interim answers before it included.
 _LONGEST_HEAD: Final = 64 * 2**10
+
+_SILENCE: Final = Logger(observer=lambda _: None)
 
 
 class Agents(Interface):
@@ -87,7 +90,11 @@ class _BoundedHead(HTTP11ClientProtocol):
 
     def request(self, request: Request) -> "Deferred[IResponse]":
         self._head_received = 0
-        return super().request(request)
+        answer = super().request(request)
+        if self._parser is not None:
+            # It has a line for each interim answer, and a head may have thousands.
+            self._parser._log = _SILENCE
+        return answer
 
     def dataReceived(self, bytes: bytes) -> None:  # noqa: A002 (Twisted's)
         if self._parser is not None and self._parser.state != BODY:

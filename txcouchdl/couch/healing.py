@@ -118,7 +118,6 @@ class StoredBytes:
     def commit(self) -> None:
         """The client has been told something: from now on what is lost is healed for as long as there is time."""
         self._is_committed = True
-        self._last_progress = self._clock.seconds()
 
     def pause(self) -> None:
         """Stop reading, and after a while let go of the transfer. Some bytes may still come."""
@@ -153,9 +152,6 @@ class StoredBytes:
     def _open(self) -> None:
         self._next_attempt = None
         request = self._reading.request(self._known)
-        if request is None:
-            self._complete(b"")
-            return
         opening = Deferred.fromCoroutine(self._open_body(request))
         self._opening = opening
         if self._is_committed:

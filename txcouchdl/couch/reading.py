@@ -85,20 +85,19 @@ class Reading:
             return GzipDecoder(self.stub.length)
         return GzipRangeDecoder(self.wanted.offset, self.wanted.length)
 
-    def request(self, known: int) -> Request | None:
+    def request(self, known: int) -> Request:
         """
         What is still to be asked for.
 
-        :param known: how many stored bytes of the reading are, from its first.
-        :return: ``None`` if nothing is missing.
+        :param known: how many stored bytes of the reading are, from its first. Not all: the last of them are only
+            known when nothing is to be asked for any more.
         """
         length = self.stub.stored_length
         if self.stub.storage is not Storage.IDENTITY or (self.wanted is None and not known):
             return Request(None, length, known, End.DIGEST, self.stub)
         if self.wanted is None:
             return Request(ByteRange(known, length - 1), length - known, 0, End.DIGEST, self.stub)
-        first, last = self.wanted.first + known, self.wanted.last
-        return self._request_range(ByteRange(first, last)) if first <= last else None
+        return self._request_range(ByteRange(self.wanted.first + known, self.wanted.last))
 
     def _request_range(self, missing: ByteRange) -> Request:
         """A range of stored bytes: with a margin behind it, or to the end of the attachment."""
