@@ -123,7 +123,7 @@ class ScriptedNode(Factory):
     :ivar faults: asked first for each request; a script, or ``None`` to let the model answer.
     :ivar up: the answer to ``/_up``.
     :ivar asked: all requests so far, but those for ``/_up``.
-    :ivar probes: how many of those there were.
+    :ivar probes: those.
     """
 
     docs: dict[str, Doc] = Default(dict)
@@ -131,14 +131,14 @@ class ScriptedNode(Factory):
     faults: Callable[[Asked], Script | None] = lambda _: None
     up: Script = (answer(200, b'{"status":"ok","seeds":{}}'),)
     asked: list[Asked] = field(factory=list)
-    probes: int = 0
+    probes: list[Asked] = field(factory=list)
 
     def buildProtocol(self, addr: object) -> "Protocol":
         return _NodeProtocol(self)
 
     def respond(self, asked: Asked) -> Script:
         if asked.path == "/_up":
-            self.probes += 1
+            self.probes.append(asked)
             return self.up
         self.asked.append(asked)
         script = self.faults(asked)

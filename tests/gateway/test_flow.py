@@ -301,11 +301,13 @@ def _reader_of(data: bytes) -> tuple[AttachmentReader, Protocol]:
     return reader, transfers[0]
 
 
-def test_a_client_that_does_not_read_stops_between_parts_too() -> None:
+@pytest.mark.parametrize("pauses_once", [False, True])
+def test_a_client_that_does_not_read_stops_between_parts_too(pauses_once: bool) -> None:
     house = House(dict(WAYS))
     ranges = ",".join(f"{at}-{at + 59_999}" for at in range(0, 4_000_000, 100_000))
     client = house.send(f"/db/doc/identity?token={TOKEN}", {"Range": f"bytes={ranges}"})
     client.transport.is_paused = True
+    door(client).pauses_once = pauses_once
     house.network.run()
     assert len(door(client).sent) <= SEND_BUFFER + READ_SIZE + 4096
     client.transport.is_paused = False

@@ -13,7 +13,6 @@ from txcouchdl.couch.cluster import Cluster, Member, Place, Wish
 from txcouchdl.couch.documents import Document
 from txcouchdl.couch.errors import (
     BadUpstream,
-    RevisionGone,
     UnreadableDocument,
     UpstreamFailure,
     UpstreamRefusedUs,
@@ -136,13 +135,11 @@ class Route:
         except _DOUBTFUL as error:
             member.health.failed(error)
             raise
-        except (RevisionGone, UpstreamRefusedUs):
-            member.health.succeeded()
-            raise
         member.health.succeeded()
         return answer
 
     def _is_worth_another_try(self, tried: list[Member], error: UpstreamFailure) -> bool:
-        if len(set(tried)) < self._cluster.size:
-            return True
+        if self._cluster.size > 1:
+            # Perhaps one of them twice, and none for another that is down.
+            return len(tried) < self._cluster.size
         return len(tried) < _ATTEMPTS and not isinstance(error, _THE_SAME_WILL_NOT)
