@@ -109,9 +109,13 @@ class ServedStore:
     def __init__(self, directory: Path, reactor: Any) -> None:
         self.directory = directory
         self.reactor = reactor
-        self.store = Store.open(directory, reactor)
-        self.site = store_site(self.store, ADMIN, reactor)
-        self._port: IListeningPort = reactor.listenTCP(0, self.site, interface="127.0.0.1")
+        self.serve()
+
+    def serve(self) -> None:
+        """Done already; to be done again, after :meth:`stop`, for another life of the store."""
+        self.store = Store.open(self.directory, self.reactor)
+        self.site = store_site(self.store, ADMIN, self.reactor)
+        self._port: IListeningPort = self.reactor.listenTCP(0, self.site, interface="127.0.0.1")
         self.port: int = self._port.getHost().port
 
     @classmethod
@@ -119,7 +123,7 @@ class ServedStore:
         return cls(directory, reactor)
 
     def stop(self) -> Deferred[None]:
-        """A Deferred, for pytest_twisted.blockon waits for ever for a coroutine."""
+        """May be called twice. A Deferred, for pytest_twisted.blockon waits for ever for a coroutine."""
         return maybeDeferred(self._port.stopListening).addCallback(lambda _: self.store.close())
 
     def connect(self, exchange: Exchange) -> Exchange:

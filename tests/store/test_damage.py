@@ -2,15 +2,18 @@
 
 import gzip
 import os
+from collections.abc import Callable
+from hashlib import md5, sha256
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from tests.store.serving import Exchange, Response, ServedStore, in_reactor, parse_response, request
+from txcouchdl.couch.documents import Digest
 from txcouchdl.store import bodies
 from txcouchdl.store.store import Store
-from txcouchdl.store.values import Attachment
+from txcouchdl.store.values import Attachment, Encoding, StoredBody
 
 _BODY = Random(4).randbytes(1 << 20)
 
@@ -80,6 +83,77 @@ async def test_damage_in_the_middle_breaks_the_connection(served: ServedStore, m
     await _all_bodies_closed(served)
 
 
+def _flip(blob: Path, position: int) -> bytes:
+    """:returns: the bytes of the file now."""
+    stored = bytearray(blob.read_bytes())
+    stored[position] ^= 1
+    blob.write_bytes(stored)
+    return bytes(stored)
+
+
+def _keep_alive(raw: bytes) -> bytes:
+    return raw.replace(b"Connection: close\r\n", b"")
+
+
+@pytest.mark.parametrize("position", [0, len(_BODY) // 2, len(_BODY) - 1])
+@pytest.mark.parametrize("fields", [{}, {"range": "bytes=0-"}])
+@pytest.mark.parametrize("adapt", [bytes, _keep_alive])
+@in_reactor
+async def test_a_flipped_bit_breaks_the_connection(
+    served: ServedStore, position: int, fields: dict[str, str], adapt: Callable[[bytes], bytes]
+) -> None:
+    """Where all bytes are asked for, also as a range; and no second request on the connection is answered."""
+    _flip(await _put(served), position)
+    raw = request("GET", "/db/doc/file", **fields)
+    exchange = served.connect(Exchange(adapt(raw) + raw))
+    answer = parse_response(await exchange.ended, is_head=False)
+    assert exchange.was_broken
+    assert answer is None or len(answer.body) < len(_BODY)
+
+
+@in_reactor
+async def test_a_flipped_bit_in_a_short_body_is_refused(served: ServedStore) -> None:
+    """One piece: it is read before the answer begins, and the connection is of further use."""
+    _flip(await _put(served, _BODY[: bodies.PIECE]), 99)
+    raw = request("GET", "/db/doc/file")
+    answers = await served.connect(Exchange(_keep_alive(raw) + request("GET", "/_up"))).ended
+    assert answers.count(b"HTTP/1.1 500 ") == answers.count(b"HTTP/1.1 200 ") == 1
+    _check_refused(await served.ask("GET", "/db/doc/file"))
+    _check_refused(await served.ask("GET", "/db/doc/file", range="bytes=0-"))
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "image/png"])
+@in_reactor
+async def test_a_flipped_bit_in_what_is_stored_compressed(served: ServedStore, kind: str) -> None:
+    """Decoded or as gzip; uploaded compressed or compressed here: every byte of the file counts, the header's too."""
+    text = b"%s" % _BODY.hex().encode()
+    sent = {"content_encoding": "gzip"} if kind == "image/png" else {}
+    blob = await _put(served, gzip.compress(text, mtime=0) if sent else text, content_type=kind, **sent)
+    # The 5th to 8th byte are gzip's modification time: no matter to who inflates it.
+    for position in (5, blob.stat().st_size // 2):
+        _flip(blob, position)
+        for accepted in ("gzip", "identity"):
+            exchange = served.connect(Exchange(request("GET", "/db/doc/file", accept_encoding=accepted)))
+            answer = parse_response(await exchange.ended, is_head=False)
+            assert exchange.was_broken
+            assert answer is None or not answer.is_whole
+        _flip(blob, position)
+    assert (await served.ask("GET", "/db/doc/file")).body == text
+
+
+@in_reactor
+async def test_a_flipped_bit_within_a_range_is_sent(served: ServedStore) -> None:
+    """
+    What is promised of ranges: their lengths, and nothing about bytes that changed where they lie. The gateway and the
+    client have the digest of the whole, and see it when they have the whole.
+    """
+    stored = _flip(await _put(served), 1000)
+    answer = await served.ask("GET", "/db/doc/file", range="bytes=900-1099")
+    assert (answer.status, answer.body) == (206, stored[900:1100])
+    beside = await served.ask("GET", "/db/doc/file", range="bytes=1001-")
+    assert (beside.status, beside.body) == (206, _BODY[1001:])
+
+
 @in_reactor
 async def test_gzip_that_goes_bad_breaks_the_connection(served: ServedStore) -> None:
     """There is no length to fall short of here: a chunked body must not get its last chunk."""
@@ -109,11 +183,16 @@ async def test_gzip_members_are_one_body(served: ServedStore) -> None:
     assert (answer.status, answer.is_whole, answer.body) == (200, True, _BODY + b"end")
 
 
+def _body(stored: bytes) -> StoredBody:
+    digest = Digest(md5(stored).digest())
+    return StoredBody(sha256(stored).hexdigest(), digest, Encoding.GZIP, len(stored), len(stored))
+
+
 def test_decoding_a_bomb_takes_one_piece_at_a_time(tmp_path: Path) -> None:
     packed = gzip.compress(bytes(50_000_000), mtime=0)
     (tmp_path / "bomb").write_bytes(packed)
     with (tmp_path / "bomb").open("rb") as file:
-        lengths = [len(piece) for piece in bodies.decoded(file, len(packed))]
+        lengths = [len(piece) for piece in bodies.decoded(file, _body(packed))]
     assert sum(lengths) == 50_000_000
     assert max(lengths) <= bodies.PIECE
 

@@ -13,8 +13,8 @@ from txcouchdl.store.edits import Editor
 
 
 def test_commits_wait_for_the_disk(tmp_path: Path) -> None:
-    schema.prepare(tmp_path / "db")
-    connection = schema.connect(tmp_path / "db")
+    schema.prepare(tmp_path / "db", tmp_path / "blobs")
+    connection = schema.connect(tmp_path / "db", 0)
     pragmas = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
     connection.close()
     assert pragmas == ["wal", 2]
@@ -50,8 +50,8 @@ async def test_a_body_is_durable_before_it_is_committed(served: ServedStore, mon
 
 def test_an_error_that_ended_the_transaction_is_told(tmp_path: Path) -> None:
     """As a full disk does; there is nothing left to roll back then."""
-    schema.prepare(tmp_path / "db")
-    connection = schema.connect(tmp_path / "db")
+    schema.prepare(tmp_path / "db", tmp_path / "blobs")
+    connection = schema.connect(tmp_path / "db", 0)
     editor = Editor(connection)
 
     def fill_the_disk() -> None:

@@ -86,10 +86,10 @@ class RevisionRules(RuleBasedStateMachine):
 
     def _connect(self) -> None:
         path = self._directory / "store.sqlite3"
-        schema.prepare(path)
+        schema.prepare(path, self._directory / "blobs")
         self._blobs = Blobs(self._directory)
         self._blobs.prepare()
-        self._connection = schema.connect(path)
+        self._connection = schema.connect(path, 0)
         self._editor = Editor(self._connection)
 
     def teardown(self) -> None:
@@ -223,7 +223,7 @@ class RevisionRules(RuleBasedStateMachine):
 
     def _read_body(self, body: StoredBody) -> bytes:
         with self._blobs.open(body.blob, body.stored_length) as file:
-            return b"".join(decoded(file, body.stored_length))
+            return b"".join(decoded(file, body))
 
     def _current_agrees(self, document_id: str, expected: _ModelRevision) -> None:
         found = _outcome(lambda: self._editor.read("db", document_id))

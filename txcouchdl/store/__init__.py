@@ -20,6 +20,7 @@ An embedded store that speaks the part of the CouchDB API that the gateway and a
     schema       the SQLite file: opened, recognised, created
     blobs        attachment bodies, in files named by their SHA-256
     errors       what goes wrong that is not the client's doing
+    trouble      what of it a client, or the operator, is told (pure)
     admin        the file that names the admin
 
 Everything is in one directory: ``store.sqlite3`` (with its ``-wal`` and ``-shm``), ``blobs/``, ``incoming/``

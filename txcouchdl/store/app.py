@@ -11,7 +11,6 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
-from twisted.web.server import Site
 from werkzeug.exceptions import MethodNotAllowed
 
 from txcouchdl import __version__
@@ -37,6 +36,7 @@ from txcouchdl.store.rendering import render_document, revisions_member, revs_in
 from txcouchdl.store.selection import Asked, names_etag, select
 from txcouchdl.store.sending import deliver
 from txcouchdl.store.store import Store
+from txcouchdl.store.trouble import TROUBLE, refusal_of
 from txcouchdl.store.values import Rev
 from txcouchdl.store.web import StoreRequest, StoreSite
 
@@ -201,12 +201,12 @@ class StoreApp:
         location = _location(request, address.database, document_id)
         return request.prepare(_written(201, document_id, rev, _etag(rev) + location))
 
-    @router.handle_errors(Refusal, MethodNotAllowed, DamagedBody)
+    @router.handle_errors(Refusal, MethodNotAllowed, *TROUBLE)
     def refuse(self, request: IRequest, failure: Failure) -> bytes:
         return cast(StoreRequest, request).prepare(_refusal(failure).answer)
 
 
-def store_site(store: Store, admin: Credentials, reactor: IReactorTime) -> Site:
+def store_site(store: Store, admin: Credentials, reactor: IReactorTime) -> StoreSite:
     """
     A site that speaks for a store.
 
@@ -221,9 +221,9 @@ def _refusal(failure: Failure) -> Refusal:
             return refusal
         case MethodNotAllowed() as error:
             return not_allowed(error.valid_methods or ())
-        case _:
-            _log.failure("An attachment is damaged", failure)
-            return Refusal(500, "internal_server_error", "The stored bytes of this attachment are damaged.")
+        case error:
+            _log.failure("What is stored could not be read", failure)
+            return refusal_of(error)
 
 
 def _asked(request: StoreRequest) -> Asked:

@@ -176,6 +176,10 @@ class Blobs:
             raise DamagedBody(f"blob {name} has {found.st_size} bytes, not {stored_length}")
         return file
 
+    def remove(self, name: str) -> None:
+        """Remove a blob that nothing refers to, if it is there."""
+        self._path(name).unlink(missing_ok=True)
+
     def sweep(self, referenced: set[str]) -> None:
         """Remove every blob that is not among these names."""
         for path in self._blobs.glob("??/*"):

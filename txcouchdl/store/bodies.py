@@ -3,14 +3,20 @@ The bytes of a stored body, piece by piece.
 
 Pieces are bounded, whatever the body: a body of any size takes one piece's memory. The file stays the caller's, to be
 closed when no more pieces are wanted. Reads are blocking reads of a local file, as in twisted.web.static.
+
+Where all stored bytes pass, they are checked against the SHA-256 that names them, before the last of them pass: damage
+to any of them is seen. Where a range passes they are not: a byte that has changed within the file, its length being
+right, is sent as it is. To see it, all of the file would have to be read for any range of it.
 """
 
+import hashlib
 import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
 from txcouchdl.protocol.ranges import ByteRange
 from txcouchdl.store.errors import DamagedBody
+from txcouchdl.store.values import StoredBody
 
 #: The most bytes in one piece.
 PIECE = 64 * 1024
@@ -19,12 +25,35 @@ PIECE = 64 * 1024
 GZIP_CONTAINER = 16 + zlib.MAX_WBITS
 
 
-def whole(file: BinaryIO, length: int) -> Iterator[bytes]:
+def whole(file: BinaryIO, body: StoredBody) -> Iterator[bytes]:
     """
-    The first ``length`` bytes of a file.
+    All bytes of a body.
 
-    :raises DamagedBody: in place of the first byte that is not there.
+    :param file: those bytes, at the first of them.
+    :raises DamagedBody: in place of the last piece, if one of them is not what was stored; in place of the first that
+        is not there.
     """
+    seen = hashlib.sha256()
+    left = body.stored_length
+    for piece in _read(file, left):
+        seen.update(piece)
+        left -= len(piece)
+        if not left and seen.hexdigest() != body.blob:
+            raise DamagedBody(f"blob {body.blob} has other bytes")
+        yield piece
+
+
+def part(file: BinaryIO, span: ByteRange) -> Iterator[bytes]:
+    """
+    The bytes of one range of a file, unverified.
+
+    :raises DamagedBody: in place of the first that is not there.
+    """
+    file.seek(span.offset)
+    return _read(file, span.length)
+
+
+def _read(file: BinaryIO, length: int) -> Iterator[bytes]:
     left = length
     while left:
         piece = file.read(min(left, PIECE))
@@ -34,21 +63,15 @@ def whole(file: BinaryIO, length: int) -> Iterator[bytes]:
         yield piece
 
 
-def part(file: BinaryIO, span: ByteRange) -> Iterator[bytes]:
-    """The bytes of one range of a file; as :func:`whole`."""
-    file.seek(span.offset)
-    return whole(file, span.length)
-
-
-def decoded(file: BinaryIO, stored_length: int) -> Iterator[bytes]:
+def decoded(file: BinaryIO, body: StoredBody) -> Iterator[bytes]:
     """
     The identity bytes of a body stored as gzip; members that follow one another are one body (RFC 1952,
     section 2.2).
 
-    :raises DamagedBody: if the stored bytes are not gzip from the first to the last.
+    :raises DamagedBody: as :func:`whole`, or if the stored bytes are not gzip from the first to the last.
     """
     inflater = zlib.decompressobj(GZIP_CONTAINER)
-    for stored in whole(file, stored_length):
+    for stored in whole(file, body):
         while stored:
             if inflater.eof:
                 inflater = zlib.decompressobj(GZIP_CONTAINER)

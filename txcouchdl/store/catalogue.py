@@ -9,7 +9,8 @@ from attrs import frozen
 
 from txcouchdl.couch.documents import Digest
 from txcouchdl.store.answers import missing, no_attachment, no_database, not_found
-from txcouchdl.store.values import Attachment, Encoding, Rev, Revision, StoredBody
+from txcouchdl.store.errors import DamagedDatabase, DamagedRecord
+from txcouchdl.store.values import Attachment, Encoding, Rev, Revision, StoredBody, next_rev
 
 
 @frozen
@@ -27,6 +28,10 @@ class DatabaseSummary:
 _REVISION = "SELECT key, document, generation, hash, deleted, body FROM revisions WHERE database = ? AND document = ?"
 _ATTACHMENT = (
     "SELECT name, content_type, revpos, blob, md5, encoding, stored_length, length FROM attachments WHERE revision = ?"
+)
+_PARENT = (
+    "SELECT parent.generation, parent.hash FROM revisions JOIN revisions AS parent USING (database, document)"
+    " WHERE revisions.key = ? AND parent.generation = revisions.generation - 1"
 )
 
 
@@ -50,7 +55,9 @@ class Catalogue:
         try:
             yield
         finally:
-            self._execute("ROLLBACK")
+            # An error may have ended the transaction already, and is what shall be told.
+            if self._connection.in_transaction:
+                self._execute("ROLLBACK")
 
     def databases(self) -> list[str]:
         """All names, sorted."""
@@ -115,8 +122,19 @@ class Catalogue:
         return [_revision(row) for row in rows]
 
     def attachments(self, revision: Revision) -> tuple[Attachment, ...]:
-        """All attachments of a revision, in their order."""
-        return tuple(map(_attachment, self._execute(f"{_ATTACHMENT} ORDER BY position", revision.key)))
+        """
+        All attachments of a revision, in their order.
+
+        :param revision: one with a body.
+        :raises DamagedRecord: if they, or the body, are not what the revision got its name from: SQLite itself does
+            not see it when a page was replaced by one that is well-formed, or when a text changes within its cell.
+        """
+        found = tuple(map(_attachment, self._execute(f"{_ATTACHMENT} ORDER BY position", revision.key)))
+        row = self._execute(_PARENT, revision.key).fetchone()
+        parent = None if row is None else _rev(*row)
+        if next_rev(parent, revision.deleted, revision.text, found) != revision.rev:
+            raise DamagedRecord(f"revision {revision.rev} of {revision.document_id!r} is not what was written")
+        return found
 
     def attachment(self, revision: Revision, name: str) -> Attachment:
         """
@@ -127,17 +145,39 @@ class Catalogue:
             raise no_attachment()
         return _attachment(row)
 
+    def has_blob(self, name: str) -> bool:
+        """Whether some attachment has this blob."""
+        return self._execute("SELECT 1 FROM attachments WHERE blob = ? LIMIT 1", name).fetchone() is not None
+
     def blobs(self) -> set[str]:
-        """The names of all blobs that some attachment has."""
-        return {name for (name,) in self._execute("SELECT DISTINCT blob FROM attachments")}
+        """
+        The names of all blobs that some attachment has.
+
+        :raises DamagedDatabase: if some could be missing, and what is not named here is about to be removed. Of the
+            whole database, for a page that nothing leads to any more may have named them.
+        """
+        (verdict,) = self._execute("PRAGMA integrity_check(1)").fetchone()
+        if verdict != "ok":
+            raise DamagedDatabase(" ".join(verdict.split()))
+        return {name for (name,) in self._execute("SELECT blob FROM attachments")}
 
 
 def _revision(row: tuple[Any, ...]) -> Revision:
     key, document_id, generation, rev_hash, deleted, body = row
-    return Revision(key, document_id, Rev(generation, rev_hash), bool(deleted), body)
+    return Revision(key, document_id, _rev(generation, rev_hash), bool(deleted), body)
+
+
+def _rev(generation: int, rev_hash: str) -> Rev:
+    try:
+        return Rev(generation, rev_hash)
+    except (TypeError, ValueError) as error:
+        raise DamagedRecord(f"no revision: {error}") from None
 
 
 def _attachment(row: tuple[Any, ...]) -> Attachment:
     name, content_type, revpos, blob, md5, encoding, stored_length, length = row
-    body = StoredBody(blob, Digest(md5), Encoding(encoding), stored_length, length)
+    try:
+        body = StoredBody(blob, Digest(md5), Encoding(encoding), stored_length, length)
+    except (TypeError, ValueError) as error:
+        raise DamagedRecord(f"no attachment: {error}") from None
     return Attachment(name, content_type, revpos, body)

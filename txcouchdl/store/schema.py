@@ -1,9 +1,11 @@
 """The SQLite file: opened, recognised, created."""
 
 import sqlite3
+from os.path import samestat
 from pathlib import Path
 
-from txcouchdl.store.errors import DamagedStore, ForeignStore, NewerStore
+from txcouchdl.store.errors import DamagedStore, ForeignStore, LostDatabase, NewerStore
+from txcouchdl.store.trouble import store_error_of
 
 #: In the file's header: marks the database as ours. The bytes read "tcdl".
 _APPLICATION = 0x7463646C
@@ -45,13 +47,18 @@ CREATE TABLE attachments (
 """
 
 
-def connect(path: Path) -> sqlite3.Connection:
+#: How many seconds a statement waits for another program that has the database locked.
+PATIENCE = 5.0
+
+
+def connect(path: Path, patience: float) -> sqlite3.Connection:
     """
     A connection that commits when told to, and durably. It may be used in any thread, but in one at a time.
 
+    :param patience: seconds that a statement may wait for a lock.
     :raises sqlite3.Error: if the file is no database, or cannot be opened.
     """
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         # FULL: a commit is on the disk when it returns, and so is what was acknowledged.
@@ -63,23 +70,66 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def prepare(path: Path) -> None:
+class Footing:
+    """
+    The files that connections to a database write to, and whether they still have their names: SQLite goes on
+    writing to a file that was removed, and what it commits there is gone with the process.
+
+    :param path: the database; a connection has it open.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._files = [(file, file.stat()) for file in (path, _beside(path, "-wal"))]
+
+    def check(self) -> None:
+        """
+        :raises LostDatabase: if a file was removed or replaced.
+        """
+        for file, opened in self._files:
+            try:
+                is_there = samestat(file.stat(), opened)
+            except FileNotFoundError:
+                is_there = False
+            if not is_there:
+                raise LostDatabase(f"{file} was removed or replaced while it was open")
+
+
+def prepare(path: Path, dependent: Path) -> None:
     """
     Create the database, or make sure that it is ours and that we can read it. No one else may have it open.
 
+    :param dependent: a directory that is made only when the database is there, and is worth nothing without it.
     :raises StoreError: if we cannot.
     """
+    _check_complete(path, dependent)
     try:
-        connection = connect(path)
+        connection = connect(path, PATIENCE)
         try:
-            _check_or_create(connection, path)
+            _check_or_create(connection, path, dependent)
         finally:
             connection.close()
     except sqlite3.Error as error:
-        raise DamagedStore(f"{path} cannot be read as a database: {error}") from None
+        raise store_error_of(error, path) from None
 
 
-def _check_or_create(connection: sqlite3.Connection, path: Path) -> None:
+def _check_complete(path: Path, dependent: Path) -> None:
+    """
+    SQLite would make anew what is missing, as if nothing had ever been written; and all blobs would be swept away.
+    """
+    wal, shm = _beside(path, "-wal"), _beside(path, "-shm")
+    if dependent.is_dir() and not (path.exists() and path.stat().st_size):
+        raise DamagedStore(f"{path} is missing or empty: without it, {dependent} is worth nothing")
+    # SQLite makes -wal first and removes it last.
+    if shm.exists() and not wal.exists():
+        raise DamagedStore(f"{wal} is missing, and what was written last with it; to go on without, remove {shm}")
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    """One of the files that SQLite keeps beside a database."""
+    return path.with_name(path.name + suffix)
+
+
+def _check_or_create(connection: sqlite3.Connection, path: Path, dependent: Path) -> None:
     application, version, tables = (
         connection.execute(statement).fetchone()[0]
         for statement in (
@@ -88,7 +138,7 @@ def _check_or_create(connection: sqlite3.Connection, path: Path) -> None:
             "SELECT count(*) FROM sqlite_schema",
         )
     )
-    if not tables and not application:
+    if not tables and not application and not dependent.is_dir():
         _create(connection)
     elif application != _APPLICATION:
         raise ForeignStore(f"{path} is not a database of this program")

@@ -55,8 +55,11 @@ class Selection:
         :param file: the stored bytes of the body this was selected from.
         """
         if self.is_decoded:
-            return bodies.decoded(file, body.stored_length)
-        return bodies.whole(file, body.stored_length) if self.span is None else bodies.part(file, self.span)
+            return bodies.decoded(file, body)
+        # A range of all bytes is verified like all bytes.
+        if self.span is None or self.span.length == body.stored_length:
+            return bodies.whole(file, body)
+        return bodies.part(file, self.span)
 
 
 def names_etag(if_none_match: str | None, etag: str) -> bool:

@@ -11,10 +11,10 @@ transaction is committed (synchronously, see schema). A crash at any point leave
 none of it.
 """
 
-import errno
 import fcntl
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO, Concatenate, NoReturn, ParamSpec, TypeVar
@@ -29,14 +29,15 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from txcouchdl.store import schema
-from txcouchdl.store.answers import Refusal, too_large
+from txcouchdl.store.answers import too_large
 from txcouchdl.store.blobs import Blobs, Spool
 from txcouchdl.store.catalogue import Catalogue, DatabaseSummary
 from txcouchdl.store.claims import Claim
 from txcouchdl.store.drafts import Draft, InlineAttachment, parse_draft
 from txcouchdl.store.edits import Editor
-from txcouchdl.store.errors import NotAStore, StoreLocked
+from txcouchdl.store.errors import DamagedDatabase, NotAStore, StoreLocked
 from txcouchdl.store.packing import PackedBody, pack
+from txcouchdl.store.trouble import TROUBLE, Cause, cause_of, refusal_of, store_error_of
 from txcouchdl.store.values import Attachment, Encoding, Rev, Revision
 
 #: The longest JSON body in bytes; CouchDB's default for documents. It is parsed in memory, inline attachments
@@ -66,8 +67,10 @@ class Store:
         self._reactor = reactor
         self._lock = lock
         self._blobs = Blobs(directory)
-        self._reading = schema.connect(database)
-        self._writing = schema.connect(database)
+        # The reactor waits with it. No program that speaks SQLite has a reason to keep readers out of a WAL.
+        self._reading = schema.connect(database, patience=0)
+        self._writing = schema.connect(database, schema.PATIENCE)
+        self._footing = schema.Footing(database)
         self._catalogue = Catalogue(self._reading)
         self._editor = Editor(self._writing)
         self._one_transaction = Lock()
@@ -85,14 +88,22 @@ class Store:
             another process, or holds a database that is damaged, not ours, or from a later version.
         """
         lock = _lock(directory)
+        database = directory / "store.sqlite3"
         try:
-            schema.prepare(directory / "store.sqlite3")
+            schema.prepare(database, directory / "blobs")
             Blobs(directory).prepare()
             store = cls(directory, reactor, lock)
-            store._sweep()
+            try:
+                store._sweep()
+            except BaseException:
+                store.close()
+                raise
         except OSError as error:
             lock.close()
             raise NotAStore(f"{directory} cannot be used as a store: {error.strerror}") from None
+        except (sqlite3.Error, DamagedDatabase) as error:
+            lock.close()
+            raise store_error_of(error, database) from None
         except BaseException:
             lock.close()
             raise
@@ -198,9 +209,9 @@ class Store:
         return self._write(self._commit, (), Editor.delete_attachment, database, document_id, rev, name)
 
     def _write(self, job: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> Deferred[_T]:
-        """Run a job in a writer's thread. What the disk refuses is logged here and becomes a refusal."""
+        """Run a job in a writer's thread. Trouble with the disk is logged here and becomes a refusal."""
         written: Deferred[_T] = deferToThreadPool(self._reactor, self._writers, job, *arguments, **named)
-        return written.addErrback(_refuse_disk_trouble)
+        return written.addErrback(_refuse_trouble)
 
     # From here on: in a writer's thread.
 
@@ -243,7 +254,8 @@ class Store:
         :param packed: the bodies that the edit refers to; consumed.
         """
         try:
-            with self._one_transaction, self._editor.transaction():
+            with self._one_transaction, self._room_given_back(packed), self._editor.transaction():
+                self._footing.check()
                 result = edit(self._editor, *arguments, **named)
                 # After the edit, which may refuse; before the commit, which makes it all true.
                 for one in packed:
@@ -251,6 +263,22 @@ class Store:
             return result
         finally:
             _discard(packed)
+
+    @contextmanager
+    def _room_given_back(self, packed: Sequence[PackedBody]) -> Iterator[None]:
+        """
+        Where a transaction fails because the disk is full, the bodies that it adopted do not stay there.
+
+        After any other failure they do, until the next start: the commit may yet be found by it.
+        """
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            if cause_of(error) is Cause.FULL_DISK:
+                for one in packed:
+                    if not self._editor.has_blob(one.spool.name):
+                        self._blobs.remove(one.spool.name)
+            raise
 
     def _commit_and_sweep(self, edit: Callable[[Editor, str], None], name: str) -> None:
         self._commit((), edit, name)
@@ -282,23 +310,7 @@ def _lock(directory: Path) -> BinaryIO:
     return file
 
 
-def _refuse_disk_trouble(failure: Failure) -> NoReturn:
-    failure.trap(OSError, sqlite3.Error)
-    _log.failure("The store could not write to its disk", failure)
-    raise disk_trouble(failure.value) from None
-
-
-def disk_trouble(error: BaseException | None) -> Refusal:
-    """
-    What a client is told when the disk did not take its bytes.
-
-    :param error: an OSError or sqlite3.Error.
-    """
-    is_full = (
-        error.errno in {errno.ENOSPC, errno.EDQUOT}
-        if isinstance(error, OSError)
-        else getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-    )
-    if is_full:
-        return Refusal(507, "insufficient_storage", "The disk of the store is full.")
-    return Refusal(500, "internal_server_error", "The store could not write to its disk.")
+def _refuse_trouble(failure: Failure) -> NoReturn:
+    failure.trap(*TROUBLE)
+    _log.failure("What was sent could not be written", failure)
+    raise refusal_of(failure.value) from None

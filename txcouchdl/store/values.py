@@ -132,7 +132,8 @@ def next_rev(parent: Rev | None, deleted: bool, body: str, attachments: tuple[At
     """
     The name of the revision with this content and this parent: the same edit has the same name.
 
-    CouchDB names its revisions so too, over Erlang terms; the hashes are not the same as CouchDB's.
+    CouchDB names its revisions so too, over Erlang terms; the hashes are not the same as CouchDB's. Stored revisions
+    are checked against their names: a change to this is a change to the schema.
     """
     content = [
         str(parent),

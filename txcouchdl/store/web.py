@@ -14,9 +14,12 @@ from collections.abc import Mapping
 from io import BytesIO
 from typing import Any, cast
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
@@ -25,7 +28,8 @@ from txcouchdl.store.addresses import Address, parse_target
 from txcouchdl.store.answers import Answer, Headers, Refusal
 from txcouchdl.store.blobs import Spool
 from txcouchdl.store.credentials import Caller, Credentials, unauthorized
-from txcouchdl.store.store import Store, disk_trouble
+from txcouchdl.store.store import Store
+from txcouchdl.store.trouble import refusal_of
 
 _log = Logger()
 
@@ -65,7 +69,7 @@ class Upload:
         :raises Refusal: 507 or 500 if the disk did not take it.
         """
         if self._trouble is not None:
-            raise disk_trouble(self._trouble)
+            raise refusal_of(self._trouble)
         self._is_taken = True
         return self._spool
 
@@ -173,10 +177,25 @@ class _Refused(Resource):
         return request.prepare(self._refusal.answer)
 
 
+class _StoreChannel(HTTPChannel):
+    """One connection, which its site knows of."""
+
+    site: "StoreSite"
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.site.channels.add(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        self.site.notice_end(self)
+
+
 class StoreSite(Site):
     """
     :param resource: is rendered for every request that may be answered; finds the kind of the address as the
         path.
+    :ivar channels: the connections that are up.
     """
 
     def __init__(self, store: Store, admin: Credentials, resource: IResource, reactor: IReactorTime) -> None:
@@ -184,6 +203,24 @@ class StoreSite(Site):
         self.store = store
         self._app = resource
         self.admin = admin
+        self.channels: set[_StoreChannel] = set()
+        self._ended: Deferred[None] | None = None
+        self.protocol = _StoreChannel  # type: ignore[assignment,method-assign]
+
+    async def break_off(self) -> None:
+        """Cut all connections off: the store is about to be closed. They have let go of it when this ends."""
+        for channel in list(self.channels):
+            cast(ITCPTransport, channel.transport).abortConnection()
+        if self.channels:
+            self._ended = Deferred()
+            await self._ended
+
+    def notice_end(self, channel: _StoreChannel) -> None:
+        """A connection has ended: perhaps the last one that somebody waits for."""
+        self.channels.discard(channel)
+        if self._ended is not None and not self.channels:
+            ended, self._ended = self._ended, None
+            ended.callback(None)
 
     def getResourceFor(self, request: StoreRequest) -> IResource:
         """Not by ``prepath`` and ``postpath``, which are decoded and cut wrongly."""
