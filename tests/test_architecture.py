@@ -52,10 +52,12 @@ PURE = {
     "txcouchdl.couch.documents",
     "txcouchdl.couch.decoding",
     "txcouchdl.couch.errors",
+    "txcouchdl.couch.limits",
     "txcouchdl.couch.nodes",
     "txcouchdl.gateway.tokens",
     "txcouchdl.gateway.plan",
     "txcouchdl.gateway.errors",
+    "txcouchdl.gateway.limits",
     "txcouchdl.gateway.peers",
 }
 IMPURE = {

@@ -19,16 +19,21 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txcouchdl import demo
-from txcouchdl.couch.client import CouchClient
+from txcouchdl.couch.cluster import Cluster
 from txcouchdl.couch.connections import NetworkAgents
 from txcouchdl.couch.nodes import Node
+from txcouchdl.descriptors import make_room
 from txcouchdl.gateway.app import Gateway
+from txcouchdl.gateway.connections import Connections, most_leaving
+from txcouchdl.gateway.guesses import Guesses
 from txcouchdl.gateway.site import GatewaySite
 from txcouchdl.options import Options, Settings, StartError, StoreSettings
+from txcouchdl.signals import heed_signals
 from txcouchdl.store.admin import admin_of
 from txcouchdl.store.app import store_site
 from txcouchdl.store.errors import StoreError
 from txcouchdl.store.store import Store
+from txcouchdl.store.web import StoreSite
 
 __all__ = ["Options", "makeService"]
 
@@ -39,7 +44,10 @@ def makeService(options: Options) -> IService:
     """What twistd asks of a plugin."""
     from twisted.internet import reactor
 
-    return cast(IService, GatewayService(options.settings, reactor, _show))
+    service = GatewayService(options.settings, reactor, _show)
+    # Behind the reactor's own handlers, and only where it is this service that the reactor is started for.
+    cast(Any, reactor).addSystemEventTrigger("after", "startup", heed_signals, reactor, service.hurry)
+    return cast(IService, service)
 
 
 class GatewayService(Service):
@@ -55,15 +63,20 @@ class GatewayService(Service):
         self._reactor = reactor
         self._show = show
         self._agents = NetworkAgents(reactor)
+        self._cluster: Cluster | None = None
         self._store: Store | None = None
-        self._sites: list[GatewaySite] = []
+        self._store_site: StoreSite | None = None
+        self._connections = Connections(settings.clients, reactor)
         self._ports: list[IListeningPort] = []
+        self._store_ports: list[IListeningPort] = []
+        self._is_hurried = False
 
     def privilegedStartService(self) -> None:
         """
         :raises StartError: if the gateway or the store cannot listen, or the store not be opened.
         """
         super().privilegedStartService()
+        self._make_room()
         try:
             self._start()
         except StartError as error:
@@ -74,15 +87,26 @@ class GatewayService(Service):
                 error.tell(terminal)
             raise
 
+    def _make_room(self) -> None:
+        """For as many connections as there may be."""
+        limits, upstream = self._settings.clients, self._settings.upstream
+        # To a connection to the embedded store belong its other end, and a file.
+        others = upstream.max_upstream * (3 if self._settings.store else len(self._settings.nodes))
+        room = make_room(limits.max_connections, others + most_leaving(limits))
+        if room < limits.max_connections:
+            _log.warn("there are file descriptors for {room} connections only (see ulimit -n)", room=room)
+
     def _start(self) -> None:
         settings = self._settings
-        node = settings.node if settings.store is None else self._start_store(settings.store)
-        client = CouchClient(cast(Node, node), self._agents, self._reactor)
-        resource = Gateway(client, settings.rule, self._reactor).app.resource()
-        self._sites = [GatewaySite(resource, self._reactor) for _ in settings.listen]
-        urls = [self._listen(*each) for each in zip(settings.listen, self._sites, strict=True)]
+        nodes = settings.nodes if settings.store is None else (self._start_store(settings.store),)
+        self._cluster = Cluster.of(nodes, self._agents, self._reactor, settings.upstream)
+        guesses = Guesses(settings.guess_limit, self._reactor)
+        gateway = Gateway(self._cluster, settings.rule, self._reactor, guesses=guesses, proxies=settings.proxies)
+        resource = gateway.app.resource()
+        sites = [GatewaySite(resource, self._reactor, self._connections) for _ in settings.listen]
+        urls = [self._listen(*each, self._ports) for each in zip(settings.listen, sites, strict=True)]
         if settings.is_demo:
-            self._reactor.callWhenRunning(self._begin_demo, node, urls[0] or "")
+            self._reactor.callWhenRunning(self._begin_demo, nodes[0], urls[0] or "")
 
     def _start_store(self, settings: StoreSettings) -> Node:
         try:
@@ -90,8 +114,8 @@ class GatewayService(Service):
             admin = admin_of(settings.directory)
         except StoreError as error:
             raise StartError(str(error)) from None
-        site = store_site(self._store, admin, self._reactor)
-        url = self._listen(settings.listen, site)
+        self._store_site = store_site(self._store, admin, self._reactor)
+        url = self._listen(settings.listen, self._store_site, self._store_ports)
         if url is None:
             raise StartError("the embedded store listens on TCP only: choose another --store-listen")
         _log.info(
@@ -101,24 +125,25 @@ class GatewayService(Service):
         )
         return Node.of(url, admin.name, admin.password)
 
-    def _listen(self, description: str, factory: IProtocolFactory) -> str | None:
+    def _listen(self, description: str, factory: IProtocolFactory, ports: list[IListeningPort]) -> str | None:
         """
         Listen, or end: an endpoint that is not ready at once would be too late for an error.
 
+        :param ports: gets the port.
         :return: where, as :func:`_url` has it.
         """
         try:
             listening = serverFromString(self._reactor, description).listen(factory)
         except Exception as error:
             raise StartError(f"{description!r} is no endpoint: {error}") from None
-        ports: list[IListeningPort] = []
+        found: list[IListeningPort] = []
         failures: list[Failure] = []
-        listening.addCallbacks(ports.append, failures.append)
-        if not ports:
+        listening.addCallbacks(found.append, failures.append)
+        if not found:
             why = failures[0].getErrorMessage() if failures else "it takes too long"
             raise StartError(f"cannot listen on {description!r}: {why}")
-        self._ports += ports
-        return _url(ports[0], description)
+        ports += found
+        return _url(found[0], description)
 
     def _begin_demo(self, node: Node, gateway: str) -> None:
         filling = Deferred.fromCoroutine(self._fill_demo(node, gateway))
@@ -130,18 +155,34 @@ class GatewayService(Service):
         self._show(f"\nThe demo is ready. Open these in a browser, or with curl:\n{lines}\n")
 
     def stopService(self) -> "Deferred[None]":
-        """Stop listening, break off what is under way, then let go of the connections to CouchDB and of the store."""
+        """
+        Stop listening, and let what is under way go on for some seconds; then let go of the connections to CouchDB,
+        and of the store, which has to serve until then.
+        """
         return Deferred.fromCoroutine(self._stop())
+
+    def hurry(self) -> None:
+        """Break off what is under way: now, or when the service is told to stop."""
+        self._is_hurried = True
+        self._connections.abort()
 
     async def _stop(self) -> None:
         await maybeDeferred(super().stopService)
-        for port in self._ports:
-            await maybeDeferred(port.stopListening)
-        for site in self._sites:
-            await site.abort()
+        await _close(self._ports)
+        await self._connections.drain(0 if self._is_hurried else self._settings.drain)
+        await _close(self._store_ports)
+        if self._store_site is not None:
+            await self._store_site.break_off()
+        if self._cluster is not None:
+            self._cluster.stop()
         await self._agents.close()
         if self._store is not None:
             self._store.close()
+
+
+async def _close(ports: list[IListeningPort]) -> None:
+    for port in ports:
+        await maybeDeferred(port.stopListening)
 
 
 def _leads_nowhere(terminal: TextIO) -> bool:

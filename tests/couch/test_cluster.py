@@ -259,9 +259,30 @@ def test_who_has_need_of_a_node_has_it_asked_at_once_but_not_all_the_time() -> N
     assert node.probes == before + 1
     town.clock.advance(1.1)
     node.is_up = True
-    with pytest.raises(NoNodeAvailable):
-        town.place()
     assert town.names(1) == ["n0"]
+
+
+@pytest.mark.parametrize("is_up", [True, False])
+def test_who_has_need_of_a_node_waits_for_what_it_says(is_up: bool) -> None:
+    town = Town(2)
+    for node in town.nodes:
+        node.is_up = False
+        town.member(node.name).health.failed(LOST)
+    for _ in range(8):
+        town.clock.advance(40)
+    town.clock.advance(1)
+    for node in town.nodes:
+        node.is_silent = True
+        node.is_up = is_up
+    results: list[Any] = []
+    town.wait().addBoth(results.append)
+    town.wait().addBoth(results.append)
+    assert not results
+    town.nodes[1].asking.pop().callback(None)
+    assert len(results) == (2 if is_up else 0)
+    town.nodes[0].asking.pop().callback(None)
+    assert len(results) == 2
+    assert all(isinstance(each, Place) if is_up else each.check(NoNodeAvailable) for each in results)
 
 
 def test_a_success_ends_all_doubt() -> None:

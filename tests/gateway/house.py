@@ -26,6 +26,8 @@ from txcouchdl.gateway.tokens import TokenRule
 GATEWAY_PORT = 8000
 NODE_PORT = 5984
 TOKEN = "s3cret"
+DEFAULTS = UpstreamLimits()
+CLIENT_LIMITS = ClientLimits()
 
 
 class Client(Protocol):
@@ -101,10 +103,10 @@ class House:
         attachments: dict[str, Stored] | None = None,
         token_key: str = "download_token",
         node_url: str = f"http://admin:hunter2@127.0.0.1:{NODE_PORT}",
-        limits: UpstreamLimits = UpstreamLimits(),
+        limits: UpstreamLimits = DEFAULTS,
         nodes: int = 1,
         trusted_proxies: Sequence[str] = (),
-        client_limits: ClientLimits = ClientLimits(),
+        client_limits: ClientLimits = CLIENT_LIMITS,
     ) -> None:
         self.network = Network()
         docs = {"/db/doc": Doc({token_key: TOKEN}, attachments or {})}

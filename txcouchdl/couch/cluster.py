@@ -148,15 +148,21 @@ class Cluster:
 
     def _place_now(self, wish: Wish) -> Place | None:
         """
-        A place, if one is free.
+        A place, if one is free. Where no node works, there may be one as soon as they have been asked again.
 
         :raises NoNodeAvailable: if no node works.
         """
-        usable = self._usable(wish.tried)
-        if not usable:
+        usable = self._usable(wish.tried) or self._revived(wish.tried)
+        if not usable and not any(member.health.is_asked for member in self._members):
             raise self._none_available()
         member = self._free(usable, wish.preferred)
         return Place(member, self._seat) if member is not None else None
+
+    def _revived(self, tried: Collection[Member]) -> list[Member]:
+        """Nodes that were down, and say that they are up when they are asked."""
+        for member in self._members:
+            member.health.knock()
+        return self._usable(tried)
 
     def _usable(self, tried: Collection[Member]) -> list[Member]:
         """Nodes that are equally good, of the best there are; none if all are down."""
@@ -181,7 +187,5 @@ class Cluster:
         return chosen
 
     def _none_available(self) -> NoNodeAvailable:
-        for member in self._members:
-            member.health.knock()
         wait = min(member.health.retry_after for member in self._members)
         return NoNodeAvailable("no node works", max(wait, _RETRY_SOONEST))

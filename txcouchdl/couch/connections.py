@@ -17,7 +17,7 @@ from typing import Protocol as Interface
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, ITCPTransport
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
+from twisted.logger import Logger, LogPublisher
 from twisted.web._newclient import BODY, HTTP11ClientProtocol, HTTPClientParser, Request
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.iweb import IAgent, IResponse
@@ -31,7 +31,7 @@ _IDLE_CONNECTIONS: Final = 32
 #: Bytes of the head of an answer, interim answers before it included.
 _LONGEST_HEAD: Final = 64 * 2**10
 
-_SILENCE: Final = Logger(observer=lambda _: None)
+_SILENCE: Final = Logger(observer=LogPublisher())
 
 
 class Agents(Interface):

@@ -5,7 +5,8 @@ A failure alone does not tell whose it is: a node that is dying answers 5xx, and
 something that is damaged. So a node that failed is only *doubted* at first, which means that it is used where no other
 can be, and is asked ``/_up``. If it does not answer that it is, it is *down*, and not used until it does.
 
-It is asked again in longer and longer intervals, and at once (but once a second at most) when somebody has need of it.
+It is asked again in longer and longer intervals, and at once (but once a second at most) when somebody has need of it,
+who then waits for what it says.
 """
 
 from collections.abc import Callable
@@ -41,7 +42,7 @@ class State(Enum):
 class NodeHealth:
     """
     :ivar state: what the node is good for now.
-    :param changed: called when the state has.
+    :param changed: called when the state has, or may have been expected to.
     """
 
     def __init__(self, client: CouchClient, clock: IReactorTime, changed: Callable[[], object]) -> None:
@@ -54,6 +55,11 @@ class NodeHealth:
         self._last_probe = clock.seconds() - _KNOCKING_INTERVAL
         self._next_probe: IDelayedCall | None = None
         self._probing: Deferred[None] | None = None
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the node is being asked how it does."""
+        return self._probing is not None
 
     @property
     def retry_after(self) -> float:
@@ -122,5 +128,6 @@ class NodeHealth:
         if not failure.check(UpstreamFailure):
             _log.failure("a node could not be asked how it does", failure=failure)
         self._failures += 1
-        self._become(State.DOWN, failure.value)
         self._probe_later()
+        self._become(State.DOWN, failure.value)
+        self._changed()

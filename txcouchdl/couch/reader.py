@@ -28,7 +28,7 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTim
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from txcouchdl.couch.decoding import GzipDecoder
+from txcouchdl.couch.decoding import GzipDecoder, IdentityDecoder
 from txcouchdl.couch.errors import CorruptAttachment
 from txcouchdl.couch.healing import OpenBody, StoredBytes
 from txcouchdl.couch.limits import UpstreamLimits
@@ -193,9 +193,10 @@ class AttachmentReader:
             self._is_complete = True
             return True
         if self._is_complete:
-            self._emit(self._decoder.finish())
-            if isinstance(self._decoder, GzipDecoder):
-                self._learn(self._decoder.produced)
+            decoder = self._decoder
+            self._emit(decoder.finish())
+            if isinstance(decoder, GzipDecoder):
+                self._learn(decoder.produced)
             self._end(None)
         else:
             self._stored.resume()
@@ -214,6 +215,8 @@ class AttachmentReader:
         self._is_over = True
         self._failure = failure
         self._stored.drop()
+        # With what it still holds. Klein keeps a request, and so us, until the garbage collector comes.
+        self._decoder = IdentityDecoder(0)
         if self._next_turn is not None:
             self._next_turn.cancel()
             self._next_turn = None

@@ -4,14 +4,16 @@ One client's connection: what twisted.web's HTTP channel does, and what it lacks
 * A request that cannot be read gets a CouchDB-shaped error and a line in the access log, and the client the time to
   take it.
 * A client that sends request after request and reads nothing gets no answer made that would only wait in memory.
-* A connection that has ended for us does not stay for ever because the client does not notice.
+* Each wait for the client has its limit, and none of them takes from the client what it may still take: see
+  :class:`~txcouchdl.gateway.limits.ClientLimits`.
 """
 
 import re
 from typing import TYPE_CHECKING, Final, cast
 
-from twisted.internet.interfaces import IConsumer, IDelayedCall, ITCPTransport
+from twisted.internet.interfaces import IConsumer, IDelayedCall, ITCPTransport, ITransport
 from twisted.internet.protocol import connectionDone
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request, datetimeToString
 
@@ -24,12 +26,8 @@ if TYPE_CHECKING:
 _TOO_SLOW: Final = ErrorAnswer(408, "request_timeout", "The request did not come in time.")
 BAD_REQUEST: Final = ErrorAnswer(400, "bad_request", "The request cannot be read, or its head is too long.")
 
-#: Seconds from the first byte of a request to its last; the idle timeout begins anew at each byte.
-REQUEST_TIMEOUT: Final = 60
 #: Seconds for a refused client to take its answer.
 _LINGER: Final = 5
-#: Seconds for a client to take the rest of a response whose connection closes behind it.
-_UNTAKEN: Final = 3600
 #: Digits of a Content-Length; Python takes quadratic time for many, and refuses too many.
 _LONGEST_LENGTH: Final = 19
 # RFC 9112, section 3.2: a host and perhaps a port, or nothing. What a host may be is not our business.
@@ -46,31 +44,47 @@ class GatewayChannel(HTTPChannel):
     is_refused = False
     _postponed: Request | None = None
     _deadline: IDelayedCall | None = None
+    _end_of_pause: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        self.site.channels.add(self)
+        self.site.connections.enter(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
         self._lift_deadline()
-        self.site.channels.discard(self)
-        self.site.notice_end()
+        self._end_pause()
+        self.site.connections.leave(self)
 
-    # Requests that come too slowly.
+    # Requests that come too slowly, or not at all.
 
     def dataReceived(self, data: bytes) -> None:
         if self._deadline is None and not self._handlingRequest:
-            self._deadline = self.callLater(REQUEST_TIMEOUT, self._missed)
+            self._wake()
+            self._deadline = self.callLater(self.site.connections.limits.header_timeout, self._missed)
         super().dataReceived(data)
 
     def allContentReceived(self) -> None:
+        self._wake()
         self._lift_deadline()
         super().allContentReceived()
 
     def _missed(self) -> None:
         self._deadline = None
         self.refuse(_TOO_SLOW)
+
+    def _rest(self) -> None:
+        """Wait for the next request, for as long as a connection may be idle."""
+        self.setTimeout(self.site.connections.limits.idle_timeout)
+        self.site.connections.rest(self)
+
+    def _wake(self) -> None:
+        self.setTimeout(None)
+        self.site.connections.wake(self)
+
+    def timeoutConnection(self) -> None:
+        """No request came. Twisted would soon cut off what the client has not taken yet of the last response."""
+        self.loseConnection()
 
     def _lift_deadline(self) -> None:
         if self._deadline is not None:
@@ -118,7 +132,12 @@ class GatewayChannel(HTTPChannel):
         self.dataReceived = self.lineReceived = self.rawDataReceived = _drop  # type: ignore[method-assign]
         self.give_up_after(_LINGER)
         cast(IConsumer, transport).unregisterProducer()
-        transport.loseWriteConnection()
+        if self.isSecure():
+            # TLS has no half of a connection to close. It says its goodbye, behind a handshake that is still under
+            # way too, and goes on reading until the client says its own.
+            transport.loseConnection()
+        else:
+            transport.loseWriteConnection()
 
     def _refusal(self, answer: ErrorAnswer) -> bytes:
         fields = {
@@ -148,26 +167,90 @@ class GatewayChannel(HTTPChannel):
         if self._waitingForTransport and self.persistent:
             self._postponed = request
         else:
-            super().requestDone(request)
+            self._conclude(request)
+
+    def _conclude(self, request: Request) -> None:
+        super().requestDone(request)
+        is_ending = self._abortingCall is not None
+        if not (is_ending or self._handlingRequest or self._deadline is not None):
+            self._rest()
+
+    def pauseProducing(self) -> None:
+        super().pauseProducing()
+        if self._end_of_pause is None:
+            self._end_of_pause = self.callLater(self.site.connections.limits.client_timeout, self._abandon)
 
     def resumeProducing(self) -> None:
+        self._end_pause()
         super().resumeProducing()
         postponed, self._postponed = self._postponed, None
         if postponed is not None:
-            super().requestDone(postponed)
+            self._conclude(postponed)
+
+    def _abandon(self) -> None:
+        self._end_of_pause = None
+        self.forceAbortClient()
+
+    def _end_pause(self) -> None:
+        if self._end_of_pause is not None:
+            self._end_of_pause.cancel()
+            self._end_of_pause = None
 
     def loseConnection(self) -> None:
-        self.give_up_after(_UNTAKEN)
+        """
+        Close behind what was written.
+
+        TLS would wait for the client's goodbye before it closes anything, and a client that reads late, or has
+        vanished, would have to be cut off for it, with all that the system still has for it.
+        """
+        self._lift_deadline()
+        self.give_up_after(self.site.connections.limits.client_timeout)
         super().loseConnection()
+        self.lowest_transport.loseConnection()
 
     def give_up_after(self, seconds: float) -> None:
         """
         Cut the connection off if it has not ended by then. HTTPChannel cancels this when it has; of several, the
         first counts.
         """
-        self.setTimeout(None)
+        self._wake()
+        self._end_pause()
         if self._abortingCall is None:
             self._abortingCall = self.callLater(seconds, self.forceAbortClient)
+
+    # What all connections together ask for.
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a response is under way, its last bytes included if the connection closes behind them."""
+        return bool(self._handlingRequest)
+
+    @property
+    def lowest_transport(self) -> ITransport:
+        """The one that owns the socket."""
+        transport = self.transport
+        while isinstance(transport, ProtocolWrapper):
+            transport = transport.transport
+        return cast(ITransport, transport)
+
+    def give_way(self) -> None:
+        """Close a connection at rest."""
+        self.give_up_after(_LINGER)
+        self.loseConnection()
+
+    def wind_up(self) -> None:
+        """Close behind the response that is under way, or at once if there is none. No further request is read."""
+        if self.is_refused:
+            return
+        self.persistent = False
+        if not self.is_answering:
+            self.loseConnection()
+        for request in self.requests:
+            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+
+    def drop(self) -> None:
+        """Cut the connection off at once."""
+        cast(ITCPTransport, self.transport).abortConnection()
 
 
 def _drop(data: bytes) -> None:

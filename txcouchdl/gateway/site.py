@@ -9,7 +9,6 @@ The HTTP server under the app: what twisted.web and Klein would do before we are
 from collections.abc import Callable
 from typing import Final, cast
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime, ITCPTransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,12 +20,11 @@ from twisted.web.server import Request, Site
 import txcouchdl
 from txcouchdl.gateway.access_log import access_log_line, refusal_log_line
 from txcouchdl.gateway.channel import GatewayChannel
+from txcouchdl.gateway.connections import Connections
 from txcouchdl.gateway.errors import INTERNAL_ERROR, ErrorAnswer
 
 #: Bytes of a request's body that are skipped.
 _LONGEST_BODY: Final = 64 * 2**10
-#: Seconds without a byte, of a connection that owes us a request.
-IDLE_TIMEOUT: Final = 60
 
 _TOO_LARGE: Final = ErrorAnswer(413, "too_large", "This server takes no request bodies.")
 #: nginx's status for a client that went away before its answer began; it stands in the log only.
@@ -93,28 +91,31 @@ class GatewaySite(Site):
     """
     The factory of connections that a Klein app answers.
 
+    :param connections: those of all endpoints.
     :param write_line: takes the lines of the access log.
     :ivar server: the value of the Server field.
-    :ivar channels: the connections that are up.
     """
 
     displayTracebacks = False  # noqa: N815 (twisted.web's)
     server = f"txcouchdl/{txcouchdl.__version__}"
 
     def __init__(
-        self, resource: IResource, reactor: IReactorTime, write_line: Callable[[str], object] | None = None
+        self,
+        resource: IResource,
+        reactor: IReactorTime,
+        connections: Connections,
+        write_line: Callable[[str], object] | None = None,
     ) -> None:
         super().__init__(
             resource,
             requestFactory=GatewayRequest,
-            timeout=IDLE_TIMEOUT,
+            timeout=connections.limits.idle_timeout,
             reactor=reactor,
             parsePOSTFormSubmission=False,
         )
-        self.channels: set[GatewayChannel] = set()
+        self.connections = connections
         self._clock = reactor
         self._write_line = write_line or _log_line
-        self._ended: Deferred[None] | None = None
         # Ours instead of the one that can also speak HTTP/2, which takes extras to install and has no such channel.
         self.protocol = GatewayChannel  # type: ignore[assignment,method-assign]
 
@@ -132,21 +133,6 @@ class GatewaySite(Site):
 
     def _now(self) -> str:
         return str(datetimeToLogString(self._clock.seconds()))
-
-    def abort(self) -> "Deferred[None]":
-        """Break off all connections. Fires when they have ended, and their lines are in the log."""
-        self._ended = Deferred()
-        ended = self._ended
-        for channel in list(self.channels):
-            cast(ITCPTransport, channel.transport).abortConnection()
-        self.notice_end()
-        return ended
-
-    def notice_end(self) -> None:
-        """A connection has ended: perhaps the last one that somebody waits for."""
-        if self._ended is not None and not self.channels:
-            ended, self._ended = self._ended, None
-            ended.callback(None)
 
     def acceptableProtocols(self) -> list[bytes]:
         return [b"http/1.1"]
