@@ -46,6 +46,8 @@ class End:
         self.is_connected = True
         self.is_paused = False
         self.loss: BaseException | None = None
+        # As TLS does; TCP says it again at every write.
+        self.pauses_once = False
         # What the peer sees when this end closes.
         self.farewell: BaseException = ConnectionDone()
         # Why this end was lost, once it is.
@@ -66,7 +68,7 @@ class End:
         if not self._is_streaming:
             self._producer_is_paused = True
         # At every write beyond, as real transports do.
-        elif len(self.sent) > SEND_BUFFER:
+        elif len(self.sent) > SEND_BUFFER and not (self.pauses_once and self._producer_is_paused):
             self._producer_is_paused = True
             self._producer.pauseProducing()
 
@@ -257,6 +259,16 @@ class Network(Clock):
         while seconds > 0:
             self.advance(min(step, seconds))
             seconds -= step
+            self.run()
+
+    def sleep(self, seconds: float) -> None:
+        """The same in as few steps as there are things due meanwhile, each at its very time."""
+        end = self.seconds() + seconds
+        self.run()
+        while (left := end - self.seconds()) > 0:
+            due = min((call.getTime() for call in self.calls), default=end) - self.seconds()
+            # A sum of floats may fall short of what is due.
+            self.advance(min(left, max(due, 1e-6)))
             self.run()
 
     def open_connections(self, port: int) -> int:

@@ -31,7 +31,7 @@ PATIENCE = 30.0
 ANY_PORT = "tcp:0:interface=127.0.0.1"
 
 _TWISTD = Path(sys.executable).with_name("twistd")
-_OURS = {"COUCHDB_URL", "DOWNLOAD_TOKEN_KEY_NAME"}
+_OURS = {"COUCHDB_URL", "COUCHDB_URLS", "DOWNLOAD_TOKEN_KEY_NAME"}
 #: What a run that goes well writes, and what one writes until it finds that it cannot.
 _ROUTINE = re.compile(r"\S+ \[(?:\S+#info|-)\] ")
 _LOGGED_STDERR = re.compile(r"^\S+ \[stderr#error\] ")
@@ -134,9 +134,13 @@ class Running:
         """Wait for its end. :return: its exit status; a signal's number negated."""
         return self._process.wait(PATIENCE)
 
+    def send_signal(self, number: signal.Signals) -> None:
+        """As :meth:`stop`, without waiting."""
+        self._process.send_signal(number)
+
     def stop(self, by: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal, and :meth:`end`."""
-        self._process.send_signal(by)
+        self.send_signal(by)
         return self.end()
 
     def text(self) -> str:

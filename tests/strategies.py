@@ -577,6 +577,20 @@ def fault_schedules(
     endless: bool = False,
     timed: bool = False,
 ) -> SearchStrategy[Schedule]:
-    """A few faults and exchanges without one, in any order, and none after them: see :func:`faults`."""
+    """A few faults and exchanges without one, in any order, and none after them: see :func:`fault_lists`."""
+    drawn = fault_lists(body_length, max_faults=max_faults, detectable=detectable, endless=endless, timed=timed)
+    return drawn.map(lambda faults: Schedule.of(*faults))
+
+
+def fault_lists(
+    body_length: int,
+    *,
+    min_faults: int = 0,
+    max_faults: int = 6,
+    detectable: bool = False,
+    endless: bool = False,
+    timed: bool = False,
+) -> SearchStrategy[list[Fault]]:
+    """What a schedule is made of: see :func:`faults`. A schedule can be played once, these again and again."""
     each = faults(body_length, detectable=detectable, endless=endless, timed=timed)
-    return st.lists(st.just(NoFault()) | each, max_size=max_faults).map(lambda drawn: Schedule.of(*drawn))
+    return st.lists(each | st.just(NoFault()), min_size=min_faults, max_size=max_faults)

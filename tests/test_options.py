@@ -63,7 +63,7 @@ class Number:
 
 NUMBERS = [
     Number("stall-timeout", "upstream.stall_timeout", 30, 1, 3600, ("--give-up=86400",)),
-    Number("give-up", "upstream.give_up", 60, 1, 86400, ("--stall-timeout=1",)),
+    Number("give-up", "upstream.give_up", 60, 2, 86400, ("--stall-timeout=1",)),
     Number("park-after", "upstream.park_after", 10, 0.1, 86400),
     Number("max-upstream", "upstream.max_upstream", 256, 1, 65535),
     Number("queue-timeout", "upstream.queue_timeout", 15, 0, 3600),
@@ -327,7 +327,7 @@ def test_a_number(number: Number) -> None:
 
 @each_of(SECONDS)
 def test_a_fraction_of_a_second(number: Number) -> None:
-    assert number.of(f"--{number.option}=1.25") == 1.25
+    assert number.of(f"--{number.option}=2.25") == 2.25
 
 
 @each_of(WHOLE)
@@ -414,16 +414,16 @@ def is_digits(text: str) -> bool:
     return 1 <= len(text) <= 20 and set(text) <= set("0123456789")
 
 
-@pytest.mark.parametrize("environment", ["", "7.5"])
-def test_giving_up_takes_as_long_as_a_stall(environment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("environment", ["", "7.6"])
+def test_giving_up_takes_longer_than_a_stall(environment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COUCHDL_GIVE_UP", environment)
     chosen = settings("--stall-timeout=7.5").upstream
-    assert chosen.give_up >= chosen.stall_timeout == 7.5
-    assert settings("--stall-timeout=90", "--give-up=90").upstream.give_up == 90
+    assert chosen.give_up > chosen.stall_timeout == 7.5
+    assert settings("--stall-timeout=90", "--give-up=90.5").upstream.give_up == 90.5
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--stall-timeout=60.5",), ("--give-up=29.9",), ("--stall-timeout=10", "--give-up=9.9")]
+    "arguments", [("--stall-timeout=60.5",), ("--give-up=29.9",), ("--stall-timeout=10", "--give-up=10")]
 )
 def test_giving_up_before_a_stall(arguments: tuple[str, ...]) -> None:
     sentence = refusal(*arguments)

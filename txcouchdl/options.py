@@ -134,7 +134,7 @@ class Number:
 
 NUMBERS: Final = (
     Number(UpstreamLimits, "stall_timeout", 1, 3600, "Seconds without a byte after which an answer counts as lost."),
-    Number(UpstreamLimits, "give_up", 1, 86400, "Seconds without a new byte after which a download is given up."),
+    Number(UpstreamLimits, "give_up", 2, 86400, "Seconds without a new byte after which a download is given up."),
     Number(UpstreamLimits, "park_after", 0.1, 86400, "Seconds that a paused client keeps its connection to CouchDB."),
     Number(UpstreamLimits, "max_upstream", 1, 65535, "Exchanges with one CouchDB node at the same time."),
     Number(UpstreamLimits, "queue_timeout", 0, 3600, "Seconds that a request waits for one of --max-upstream."),
@@ -273,8 +273,9 @@ class Options(usage.Options):
 
     def _upstream(self, environment: Mapping[str, str]) -> UpstreamLimits:
         limits = UpstreamLimits(**self._numbers(UpstreamLimits, environment))
-        if limits.give_up < limits.stall_timeout:
-            pair = f"--give-up ({limits.give_up:g}) cannot be less than --stall-timeout ({limits.stall_timeout:g})"
+        # At the end of a stall there has to be time left to heal it.
+        if limits.give_up <= limits.stall_timeout:
+            pair = f"--give-up ({limits.give_up:g}) must be more than --stall-timeout ({limits.stall_timeout:g})"
             raise usage.UsageError(pair)
         return limits
 

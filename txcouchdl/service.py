@@ -10,9 +10,10 @@ import sys
 from collections.abc import Callable
 from typing import Any, TextIO, cast
 
+from attrs import evolve
 from twisted.application.service import IService, Service
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
@@ -20,7 +21,7 @@ from twisted.python.failure import Failure
 
 from txcouchdl import demo
 from txcouchdl.couch.cluster import Cluster
-from txcouchdl.couch.connections import NetworkAgents
+from txcouchdl.couch.connections import IDLE_CONNECTIONS, NetworkAgents
 from txcouchdl.couch.nodes import Node
 from txcouchdl.descriptors import make_room
 from txcouchdl.gateway.app import Gateway
@@ -69,6 +70,7 @@ class GatewayService(Service):
         self._connections = Connections(settings.clients, reactor)
         self._ports: list[IListeningPort] = []
         self._store_ports: list[IListeningPort] = []
+        self._filling: Deferred[None] = succeed(None)
         self._is_hurried = False
 
     def privilegedStartService(self) -> None:
@@ -76,8 +78,8 @@ class GatewayService(Service):
         :raises StartError: if the gateway or the store cannot listen, or the store not be opened.
         """
         super().privilegedStartService()
-        self._make_room()
         try:
+            self._make_room()
             self._start()
         except StartError as error:
             terminal = sys.__stderr__
@@ -88,13 +90,20 @@ class GatewayService(Service):
             raise
 
     def _make_room(self) -> None:
-        """For as many connections as there may be."""
+        """
+        For as many connections as there may be; or let there be as many as there is room for. CouchDB comes first:
+        without it all are worth nothing.
+        """
         limits, upstream = self._settings.clients, self._settings.upstream
         # To a connection to the embedded store belong its other end, and a file.
-        others = upstream.max_upstream * (3 if self._settings.store else len(self._settings.nodes))
-        room = make_room(limits.max_connections, others + most_leaving(limits))
+        exchanges = upstream.max_upstream * (3 if self._settings.store else len(self._settings.nodes))
+        idle = IDLE_CONNECTIONS * max(len(self._settings.nodes), 2)
+        room = make_room(limits.max_connections, exchanges + idle + most_leaving(limits))
+        if not room:
+            raise StartError("too few file descriptors (ulimit -n) for --max-upstream and --max-connections")
         if room < limits.max_connections:
             _log.warn("there are file descriptors for {room} connections only (see ulimit -n)", room=room)
+            self._connections = Connections(evolve(limits, max_connections=room), self._reactor)
 
     def _start(self) -> None:
         settings = self._settings
@@ -146,8 +155,8 @@ class GatewayService(Service):
         return _url(found[0], description)
 
     def _begin_demo(self, node: Node, gateway: str) -> None:
-        filling = Deferred.fromCoroutine(self._fill_demo(node, gateway))
-        filling.addErrback(lambda failure: _log.failure("the demo could not be filled", failure))
+        self._filling = Deferred.fromCoroutine(self._fill_demo(node, gateway))
+        self._filling.addErrback(_tell_of_the_demo)
 
     async def _fill_demo(self, node: Node, gateway: str) -> None:
         await demo.fill(node, self._settings.rule, self._agents.persistent)
@@ -168,6 +177,7 @@ class GatewayService(Service):
 
     async def _stop(self) -> None:
         await maybeDeferred(super().stopService)
+        self._filling.cancel()
         await _close(self._ports)
         await self._connections.drain(0 if self._is_hurried else self._settings.drain)
         await _close(self._store_ports)
@@ -178,6 +188,11 @@ class GatewayService(Service):
         await self._agents.close()
         if self._store is not None:
             self._store.close()
+
+
+def _tell_of_the_demo(failure: Failure) -> None:
+    if not failure.check(CancelledError):
+        _log.failure("the demo could not be filled", failure)
 
 
 async def _close(ports: list[IListeningPort]) -> None:

@@ -140,6 +140,20 @@ def test_who_waits_is_served_in_order() -> None:
     assert list(served) == ["first", "second"]
 
 
+def test_a_download_that_has_begun_is_served_before_requests_and_waits_for_longer() -> None:
+    town = Town(1, max_upstream=1, queue_timeout=3)
+    place = town.place()
+    served: list[str] = []
+    town.wait().addCallbacks(lambda place: (served.append("request"), place.vacate()), lambda _: served.append("late"))
+    town.wait(Wish(is_committed=True)).addCallback(lambda place: (served.append("download"), place.vacate()))
+    place.vacate()
+    assert served == ["download", "request"]
+    town.place()
+    town.wait(Wish(is_committed=True)).addCallback(lambda _: served.append("at last"))
+    town.clock.advance(1000)
+    assert served == ["download", "request"]
+
+
 def test_a_place_that_is_vacated_at_once_goes_to_the_next() -> None:
     town = Town(1, max_upstream=1)
     place = town.place()

@@ -117,7 +117,9 @@ def test_the_same_attachment_is_the_same_bytes_in_the_same_storage(one: Attachme
     renamed = attrs.evolve(one, name=other.name, content_type=other.content_type)
     assert one.is_same_attachment(renamed)
     assert not one.is_same_attachment(attrs.evolve(renamed, stored_length=one.stored_length + 1))
-    assert not one.is_same_attachment(attrs.evolve(renamed, length=(one.length or 0) + 1))
+    # Where the document does not tell the length, it may have been learned, or forgotten, of one of them.
+    is_told = one.storage is not Storage.ENCODED
+    assert one.is_same_attachment(attrs.evolve(renamed, length=(one.length or 0) + 1)) is not is_told
     for storage in set(Storage) - {one.storage}:
         assert not one.is_same_attachment(attrs.evolve(renamed, storage=storage))
     assert one.is_same_attachment(attrs.evolve(renamed, digest=other.digest)) == (one.digest == other.digest)

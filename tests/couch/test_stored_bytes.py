@@ -24,7 +24,7 @@ from txcouchdl.couch.errors import (
 from txcouchdl.couch.healing import StoredBytes
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.reading import Request, plan_reading
-from txcouchdl.couch.route import Body
+from txcouchdl.couch.route import Body, Patience
 from txcouchdl.couch.transfer import Transfer
 
 DATA = bytes(range(256)) * 100
@@ -83,7 +83,7 @@ class Reader:
         self.stored.commit()
         self.stored.start()
 
-    async def _open(self, request: Request) -> Body:
+    async def _open(self, request: Request, _: Patience) -> Body:
         self.asked.append(request)
         opening: Deferred[Body] = Deferred()
         self.opening.append(opening)

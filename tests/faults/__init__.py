@@ -10,7 +10,7 @@ It stands on the node's port, in memory or on loopback, and the node on another 
 
 from tests.faults.connections import Hangup
 from tests.faults.exchange import Start
-from tests.faults.floods import EndlessBody, EndlessChunkSize, EndlessHead, EndlessInterim, Surplus
+from tests.faults.floods import EndlessBody, EndlessChunkSize, EndlessHead, EndlessInterim, EndlessPage, Surplus
 from tests.faults.kinds import (
     AnotherDocument,
     AnswerStatus,
@@ -43,6 +43,7 @@ __all__ = [
     "EndlessChunkSize",
     "EndlessHead",
     "EndlessInterim",
+    "EndlessPage",
     "Fault",
     "FaultyProxy",
     "Hangup",

@@ -92,6 +92,19 @@ class EndlessInterim(_Endless):
 
 
 @frozen
+class EndlessPage(_Endless):
+    """A whole head, with nothing that says where the body ends, and a body that does not."""
+
+    status: int
+    goes_on = b"<p>Sorry.</p>\n"
+
+    async def play(self, exchange: Exchange) -> Hangup | None:
+        exchange.strike()
+        await exchange.send(b"HTTP/1.1 %d Scripted\r\nContent-Type: text/html\r\n\r\n" % self.status)
+        return await self._go_on(exchange)
+
+
+@frozen
 class EndlessChunkSize(_Endless):
     """The node's head, but of a chunked body; and the size of its first chunk, which has no end."""
 

@@ -39,10 +39,14 @@ class Schedule:
     _source: object = field(default=None, kw_only=True)
 
     @classmethod
-    def of(cls, *faults: Fault) -> "Schedule":
-        """One after the other; none after the last."""
+    def of(cls, *faults: Fault, spares: Callable[[Asked], bool] = lambda _: False) -> "Schedule":
+        """
+        One after the other; none after the last.
+
+        :param spares: which exchanges have none, and take none from the others.
+        """
         left = iter(faults)
-        return cls(lambda _: next(left, NoFault()), source=faults)
+        return cls(lambda asked: NoFault() if spares(asked) else next(left, NoFault()), source=faults)
 
     @classmethod
     def seeded(cls, seed: int, rate: float, draw: Callable[[Random], Fault] | None = None) -> "Schedule":

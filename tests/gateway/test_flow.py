@@ -18,7 +18,7 @@ from txcouchdl.couch.documents import AttachmentStub, Digest, Storage
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.reader import AttachmentReader
 from txcouchdl.couch.reading import Request, plan_reading
-from txcouchdl.couch.route import Body
+from txcouchdl.couch.route import Body, Patience
 
 BIG = bytes(range(256)) * 2**14
 ZEROS = b"\0" * 64 * 2**20
@@ -293,7 +293,7 @@ def _reader_of(data: bytes) -> tuple[AttachmentReader, Protocol]:
 
         def vacate(self) -> None: ...
 
-    async def open_body(_: Request) -> Body:
+    async def open_body(_request: Request, _patience: Patience) -> Body:
         return cast(Body, Opened())
 
     reader = AttachmentReader("f", plan_reading(stub, None), open_body, UpstreamLimits(), Clock())
@@ -329,4 +329,53 @@ def test_whatever_goes_wrong_with_a_response_its_transfer_ends(monkeypatch: pyte
     assert not upstream(house).is_connected
     client.transport.loseConnection()
     house.network.run()
+    house.assert_at_rest()
+
+
+@pytest.mark.parametrize("what", ["pipelined requests without a token", "noise behind a request"])
+def test_a_client_that_only_sends_is_stopped(what: str) -> None:
+    """What it sends has nowhere to go, and would wait in memory."""
+    house = House(dict(WAYS))
+    client = house.connect()
+    client.transport.is_paused = True
+    refused = b"GET /db/doc/none HTTP/1.1\r\nHost: x\r\n\r\n"
+    download = f"GET /db/doc/identity?token={TOKEN} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    client.transport.write(download if what == "noise behind a request" else refused * 400)
+    house.network.run()
+    for _ in range(20):
+        client.transport.write((b"x" if what == "noise behind a request" else refused) * 50_000)
+        house.network.run()
+    assert len(client.transport.sent) > 500_000, "it is not taken"
+    assert sum(map(len, door(client).protocol._dataBuffer)) < 4 * READ_SIZE
+
+
+def test_a_client_that_was_stopped_goes_on() -> None:
+    house = House({"f": Stored(BIG[:1000])})
+    client = house.connect()
+    client.transport.is_paused = True
+    request = f"GET /db/doc/f?token={TOKEN} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    client.transport.write(request * 3000)
+    house.network.run()
+    assert client.transport.sent
+    client.transport.is_paused = False
+    house.network.run()
+    assert client.received.count(BIG[:1000]) == 3000
+    house.assert_at_rest()
+
+
+@pytest.mark.parametrize("first", [40_000, 64_600, 64_800, 65_000])
+@pytest.mark.parametrize("pauses_once", [False, True])
+def test_a_response_that_begins_while_the_client_takes_nothing(first: int, pauses_once: bool) -> None:
+    """TLS says that once, and perhaps before there is anybody to be told."""
+    house = House(dict(WAYS))
+    client = house.connect()
+    door(client).pauses_once = pauses_once
+    client.transport.is_paused = True
+    head = f"GET /db/doc/identity?token={TOKEN} HTTP/1.1\r\nHost: x\r\n"
+    client.transport.write(f"{head}Range: bytes=0-{first - 1}\r\n\r\n{head}\r\n".encode())
+    house.network.run()
+    assert len(door(client).sent) <= 2 * SEND_BUFFER + READ_SIZE
+    client.transport.is_paused = False
+    house.network.run()
+    assert client.received.endswith(BIG[-1000:])
     house.assert_at_rest()

@@ -138,8 +138,18 @@ def test_who_has_not_asked_yet_does_not_give_way() -> None:
     """Its request may be under way, and would get no answer; who was answered before will ask again."""
     house = house_of(1)
     silent = house.connect()
+    house.network.pass_time(4)
     assert answer_to(newcomer(house)).status == 503
     assert door(silent).is_connected
+
+
+def test_who_does_not_ask_for_long_does() -> None:
+    """As many silent connections as there may be would else keep all others out."""
+    house = house_of(1)
+    silent = house.connect()
+    house.network.pass_time(6)
+    assert resting(house)
+    assert silent.is_closed
 
 
 def test_who_has_begun_to_ask_does_not_give_way() -> None:
@@ -235,6 +245,8 @@ def test_one_limit_for_all_endpoints() -> None:
 def test_refused_clients_are_bounded_too(places: int, leaving: int) -> None:
     house = house_of(places)
     clients = [house.connect() for _ in range(places)]
+    for each in clients:
+        each.transport.write(b"GET")
 
     def refused() -> Client:
         client = house.connect()

@@ -21,10 +21,11 @@ from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
 from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
+from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IProtocol, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web._newclient import RequestNotSent
 from twisted.web.client import (
     RequestGenerationFailed,
@@ -222,16 +223,12 @@ class CouchClient:
         url = ReadyURL(f"{self._node.base}{target}")
         asking = client.get(url, headers=headers, allow_redirects=False, unbuffered=True)
         try:
-            return cast("IResponse", await asking)
+            return await _cancelled_at_once(cast("Deferred[IResponse]", asking))
         except ConnectTimeout:
             raise UpstreamTimeout(f"{self}: no connection in time") from None
-        except ConnectingCancelledError:
-            raise CancelledError() from None
         except (ConnectError, DNSLookupError) as error:
             raise UpstreamUnavailable(f"{self}: {error}") from None
         except (RequestNotSent, RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed) as error:
-            if any(reason.check(CancelledError) for reason in getattr(error, "reasons", ())):
-                raise CancelledError() from None
             raise UpstreamUnavailable(f"{self}: no answer: {_reasons(error)}") from None
 
     async def probe(self) -> None:
@@ -271,6 +268,31 @@ def _client(agent: IAgent, accept_encoding: bytes) -> HTTPClient:
     """A treq client that takes no cookies."""
     cookies = IndexableCookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
     return HTTPClient(_CodingAgent(agent, accept_encoding), cookies)
+
+
+def _cancelled_at_once(asking: "Deferred[IResponse]") -> "Deferred[IResponse]":
+    """
+    The same, but when it is cancelled, it fails with a CancelledError. What Twisted makes of that depends on how far
+    it is, and may look like a failure of the node's: a host that it was still looking up, it could not find.
+    """
+
+    def cancel(waiting: "Deferred[IResponse]") -> None:
+        waiting.errback(CancelledError())
+        asking.cancel()
+
+    def answered(response: IResponse) -> None:
+        if waiting.called:
+            abandon(response)
+        else:
+            waiting.callback(response)
+
+    def failed(failure: Failure) -> None:
+        if not waiting.called:
+            waiting.errback(failure)
+
+    waiting: Deferred[IResponse] = Deferred(cancel)
+    asking.addCallbacks(answered, failed)
+    return waiting
 
 
 def _reasons(error: Exception) -> str:

@@ -3,7 +3,7 @@ The nodes of a cluster, and which of them is asked.
 
 Every exchange with a node takes a place there, and a node has so many. It is a node that works, of these the one with
 the fewest exchanges under way, and of these each in turn. Where all places are taken, one waits in a queue for the
-first that becomes free, and not for ever.
+first that becomes free: a request not for ever, a download that has begun as long as it takes, and before the requests.
 
 CouchDB's own cluster does the rest: any of its nodes answers for all of them.
 """
@@ -66,10 +66,15 @@ class Wish:
 
     :ivar preferred: where, if there is a choice.
     :ivar tried: where it has not worked: only if there is no choice.
+    :ivar is_committed: whether a client has been told something already, and can be told nothing else.
     """
 
     preferred: Member | None = None
     tried: Collection[Member] = ()
+    is_committed: bool = False
+
+
+_Queue = OrderedDict[Deferred[Place], Wish]
 
 
 class Cluster:
@@ -77,15 +82,18 @@ class Cluster:
     :param clients: of the nodes, at least one.
     :ivar size: how many nodes there are.
     :ivar limits: what there is of everything.
+    :ivar clock: of all waits.
     """
 
     def __init__(self, clients: Sequence[CouchClient], clock: IReactorTime, limits: UpstreamLimits) -> None:
         self.size = len(clients)
-        self._clock = clock
+        self.clock = clock
         self.limits = limits
         # The first of them is next in turn.
         self._members = [Member(client, clock, self._seat) for client in clients]
-        self._waiting: OrderedDict[Deferred[Place], Wish] = OrderedDict()
+        # Those who are committed first, in the order in which they came; so the others.
+        self._committed: _Queue = OrderedDict()
+        self._waiting: _Queue = OrderedDict()
         self._is_seating = False
 
     @classmethod
@@ -101,13 +109,20 @@ class Cluster:
         :raises NoNodeAvailable: if no node works.
         :raises Overloaded: if none was free in time.
         """
-        place = None if self._waiting else self._place_now(wish)
+        if not self._usable(wish.tried):
+            for member in self._members:
+                member.health.knock()
+        is_first = not (self._committed or (self._waiting and not wish.is_committed))
+        place = self._place_now(wish) if is_first else None
         if place is not None:
             return place
         waiting: Deferred[Place] = Deferred(self._forget)
+        if wish.is_committed:
+            self._committed[waiting] = wish
+            return await waiting
         self._waiting[waiting] = wish
         try:
-            return await waiting.addTimeout(self.limits.queue_timeout, self._clock)
+            return await waiting.addTimeout(self.limits.queue_timeout, self.clock)
         except defer.TimeoutError:
             raise Overloaded("all nodes are busy", _RETRY_OVERLOADED) from None
 
@@ -117,6 +132,7 @@ class Cluster:
             member.health.stop()
 
     def _forget(self, waiting: "Deferred[Place]") -> None:
+        self._committed.pop(waiting, None)
         self._waiting.pop(waiting, None)
 
     def _seat(self) -> None:
@@ -126,23 +142,23 @@ class Cluster:
             return
         self._is_seating = True
         try:
-            while self._waiting and self._seat_first():
+            while (queue := self._committed or self._waiting) and self._seat_first(queue):
                 pass
         finally:
             self._is_seating = False
 
-    def _seat_first(self) -> bool:
+    def _seat_first(self, queue: "_Queue") -> bool:
         """Whether there was a place, or none to be hoped for, for the one who waits first."""
-        waiting, wish = next(iter(self._waiting.items()))
+        waiting, wish = next(iter(queue.items()))
         try:
             place = self._place_now(wish)
         except NoNodeAvailable as error:
-            del self._waiting[waiting]
+            del queue[waiting]
             waiting.errback(error)
             return True
         if place is None:
             return False
-        del self._waiting[waiting]
+        del queue[waiting]
         waiting.callback(place)
         return True
 
@@ -152,17 +168,12 @@ class Cluster:
 
         :raises NoNodeAvailable: if no node works.
         """
-        usable = self._usable(wish.tried) or self._revived(wish.tried)
+        usable = self._usable(wish.tried)
         if not usable and not any(member.health.is_asked for member in self._members):
             raise self._none_available()
-        member = self._free(usable, wish.preferred)
+        # Who cannot be had where it is best goes where it has not worked before, rather than to hold up all others.
+        member = self._free(usable, wish.preferred) or self._free(self._usable(()), wish.preferred)
         return Place(member, self._seat) if member is not None else None
-
-    def _revived(self, tried: Collection[Member]) -> list[Member]:
-        """Nodes that were down, and say that they are up when they are asked."""
-        for member in self._members:
-            member.health.knock()
-        return self._usable(tried)
 
     def _usable(self, tried: Collection[Member]) -> list[Member]:
         """Nodes that are equally good, of the best there are; none if all are down."""

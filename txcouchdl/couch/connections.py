@@ -27,7 +27,7 @@ CONNECT_TIMEOUT: Final = 10.0
 #: Seconds for idle connections to close when we are done.
 _CLOSE_TIMEOUT: Final = 5.0
 #: Idle connections kept to a node.
-_IDLE_CONNECTIONS: Final = 32
+IDLE_CONNECTIONS: Final = 32
 #: Bytes of the head of an answer, interim answers before it included.
 _LONGEST_HEAD: Final = 64 * 2**10
 
@@ -65,7 +65,7 @@ def connection_pool(reactor: Any, *, persistent: bool) -> HTTPConnectionPool:
     """A pool of connections that are kept, or of connections that are closed: see :class:`Agents`."""
     protocol = _BoundedHead if persistent else _UntilClose
     pool = HTTPConnectionPool(reactor, persistent=persistent)
-    pool.maxPersistentPerHost = _IDLE_CONNECTIONS
+    pool.maxPersistentPerHost = IDLE_CONNECTIONS
     # Twisted has no public way to choose the protocol.
     pool._factory = partial(_ProtocolFactory, protocol)  # type: ignore[assignment]
     return pool

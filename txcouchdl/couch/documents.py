@@ -99,13 +99,16 @@ class AttachmentStub:
     length: int | None
 
     def is_same_attachment(self, other: "AttachmentStub") -> bool:
-        """Whether the other stub promises the same bytes in the same storage: a read may go on with it."""
-        return (self.digest, self.storage, self.stored_length, self.length) == (
+        """
+        Whether the other stub promises the same bytes in the same storage: a read may go on with it. A length that
+        the document does not tell may be known of one of them and not of the other.
+        """
+        is_same_stored = (self.digest, self.storage, self.stored_length) == (
             other.digest,
             other.storage,
             other.stored_length,
-            other.length,
         )
+        return is_same_stored and (self.storage is Storage.ENCODED or self.length == other.length)
 
 
 @frozen

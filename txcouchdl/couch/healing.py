@@ -18,7 +18,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 from typing import Protocol as Interface
 
-from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -34,7 +33,7 @@ from txcouchdl.couch.errors import (
 )
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.reading import Reading, Request
-from txcouchdl.couch.route import Body
+from txcouchdl.couch.route import Body, Patience
 from txcouchdl.couch.transfer import Transfer
 
 #: How often a body is begun, as long as nothing has been told to the client.
@@ -50,8 +49,8 @@ _PASSING: Final = (UpstreamUnavailable, UpstreamTimeout, BadUpstream, Overloaded
 
 _log = Logger()
 
-#: Opens the body of a request. Raises UpstreamFailures.
-OpenBody = Callable[[Request], Coroutine[Deferred[Any], Any, Body]]
+#: Opens the body of a request, for somebody who waits so long. Raises UpstreamFailures.
+OpenBody = Callable[[Request, Patience], Coroutine[Deferred[Any], Any, Body]]
 
 
 class Receiver(Interface):
@@ -71,6 +70,7 @@ class StoredBytes:
     """
     See the module. Tells its receiver nothing after :meth:`drop`.
 
+    :ivar is_committed: whether the client has been told something.
     :param what: the attachment, for the log.
     """
 
@@ -93,7 +93,7 @@ class StoredBytes:
         # Stored bytes released so far, and those of them that the current transfer has still to bring again.
         self._known = 0
         self._skip = 0
-        self._is_committed = False
+        self.is_committed = False
         self._is_paused = False
         self._is_over = False
         # At most one of these three; none while parked.
@@ -117,7 +117,7 @@ class StoredBytes:
 
     def commit(self) -> None:
         """The client has been told something: from now on what is lost is healed for as long as there is time."""
-        self._is_committed = True
+        self.is_committed = True
 
     def pause(self) -> None:
         """Stop reading, and after a while let go of the transfer. Some bytes may still come."""
@@ -152,10 +152,8 @@ class StoredBytes:
     def _open(self) -> None:
         self._next_attempt = None
         request = self._reading.request(self._known)
-        opening = Deferred.fromCoroutine(self._open_body(request))
+        opening = Deferred.fromCoroutine(self._open_body(request, self))
         self._opening = opening
-        if self._is_committed:
-            opening.addTimeout(max(self._time_left, 0.0), self._clock)
         opening.addCallbacks(self._opened, self._not_opened, callbackArgs=(request,))
         opening.addErrback(self._crashed)
 
@@ -164,7 +162,7 @@ class StoredBytes:
         self._body = body
         self._skip = request.skip
         self._released_by_transfer = 0
-        if self._loss is not None and self._is_committed:
+        if self._loss is not None and self.is_committed:
             self._healings += 1
             _log.info(
                 "healed {what}: goes on from stored byte {known} at {node} (healing {healings})",
@@ -185,10 +183,8 @@ class StoredBytes:
         if failure.check(CancelledError):
             return
         error = failure.value
-        if isinstance(error, defer.TimeoutError):
-            error = UpstreamTimeout("no answer in time")
-        if not isinstance(error, UpstreamFailure) or not self._is_committed:
-            self._fail(Failure(error) if error is not failure.value else failure)
+        if not isinstance(error, UpstreamFailure) or not self.is_committed:
+            self._fail(failure)
         else:
             self._lost(error)
 
@@ -206,7 +202,7 @@ class StoredBytes:
         elif self._is_paused:
             # Opened again when it is resumed.
             self._stop_waiting()
-        elif self._is_committed or self._attempts + 1 < _UNCOMMITTED_ATTEMPTS:
+        elif self.is_committed or self._attempts + 1 < _UNCOMMITTED_ATTEMPTS:
             self._try_again_in_time(error)
         else:
             self._fail(Failure(error))
@@ -225,10 +221,21 @@ class StoredBytes:
         else:
             self._fail(Failure(error))
 
+    # How long it waits: see Patience.
+
     @property
     def _time_left(self) -> float:
         """Seconds until it is given up."""
         return self._last_progress + self._limits.give_up - self._clock.seconds()
+
+    @property
+    def time_left(self) -> float | None:
+        """Once something has been told to the client, until it is given up."""
+        return self._time_left if self.is_committed else None
+
+    def waited(self, seconds: float) -> None:
+        """For a place; and as little as the time of a pause is this one without a byte."""
+        self._last_progress += seconds
 
     # What the transfer tells.
 

@@ -79,8 +79,8 @@ class NodeHealth:
         """
         if self.state is State.UP:
             self._failures += 1
-            self._become(State.DOUBTED, error)
             self._probe_later()
+            self._become(State.DOUBTED, error)
 
     def knock(self) -> None:
         """Somebody has need of the node: if it is down, ask it now."""

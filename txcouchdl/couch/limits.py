@@ -7,7 +7,7 @@ from attrs import frozen
 class UpstreamLimits:
     """
     :ivar stall_timeout: seconds without a byte after which an answer or a body counts as lost.
-    :ivar give_up: seconds without one new byte after which a download is not healed any more. At least the
+    :ivar give_up: seconds without one new byte after which a download is not healed any more. More than the
         stall timeout.
     :ivar park_after: seconds that a client may take nothing before its connection to CouchDB is given back.
     :ivar max_upstream: exchanges with one node at the same time.

@@ -2,10 +2,13 @@
 The way of one response to CouchDB: to one node, as long as that works, and to another when it does not.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
+from typing import Protocol as Interface
 
 from attrs import frozen
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol
 
 from txcouchdl.couch.client import BodyHead, CouchClient
@@ -13,6 +16,7 @@ from txcouchdl.couch.cluster import Cluster, Member, Place, Wish
 from txcouchdl.couch.documents import Document
 from txcouchdl.couch.errors import (
     BadUpstream,
+    RevisionGone,
     UnreadableDocument,
     UpstreamFailure,
     UpstreamRefusedUs,
@@ -23,15 +27,43 @@ from txcouchdl.couch.names import AttachmentAddress
 from txcouchdl.couch.reading import Request
 
 _T = TypeVar("_T")
+_Answering = Coroutine[Deferred[Any], Any, _T]
 
 #: How often a request is made at the least, if it fails: it may have been for a connection that was about to end.
 _ATTEMPTS: Final = 2
 # Failures that may mean that the node is not well.
 _DOUBTFUL: Final = (UpstreamUnavailable, UpstreamTimeout)
 # Failures that another node may not have.
-_ANOTHER_MAY_DO: Final = (*_DOUBTFUL, UpstreamRefusedUs, BadUpstream)
+_ANOTHER_MAY_DO: Final = (*_DOUBTFUL, UpstreamRefusedUs, BadUpstream, RevisionGone)
 # Of these, those that the same node will surely have again.
-_THE_SAME_WILL_NOT: Final = (UpstreamTimeout, UpstreamRefusedUs)
+_THE_SAME_WILL_NOT: Final = (UpstreamTimeout, UpstreamRefusedUs, RevisionGone)
+
+
+class Patience(Interface):
+    """
+    How long somebody waits.
+
+    :ivar is_committed: whether a client has been told something already, and can be told nothing else.
+    :ivar time_left: seconds for a node to answer; ``None`` for as many as there are for any answer.
+    """
+
+    @property
+    def is_committed(self) -> bool: ...
+
+    @property
+    def time_left(self) -> float | None: ...
+
+    def waited(self, seconds: float) -> None:
+        """So long it took until there was a place: no node is to blame for it."""
+
+
+class _Unhurried:
+    """The patience of a request whose client has been told nothing."""
+
+    is_committed = False
+    time_left = None
+
+    def waited(self, seconds: float) -> None: ...
 
 
 @frozen
@@ -72,6 +104,7 @@ class Route:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self._clock = cluster.clock
         # Where it goes now, and where not.
         self._member: Member | None = None
         self._left: Member | None = None
@@ -84,15 +117,35 @@ class Route:
 
     async def document(self, database: str, document_id: str, rev: str | None = None) -> Document | None:
         """See :meth:`CouchClient.document <txcouchdl.couch.client.CouchClient.document>`."""
-        document, place = await self._ask(lambda client: client.document(database, document_id, rev))
+        document, place = await self._ask(lambda client: client.document(database, document_id, rev), _Unhurried())
         place.vacate()
         return document
 
-    async def attachment(self, address: AttachmentAddress, rev: str, request: Request) -> Body:
+    async def document_with(
+        self, database: str, document_id: str, is_wanted: Callable[[Document], bool], patience: Patience
+    ) -> Document:
+        """
+        The current document, of whichever node has it as it is wanted: one may lag behind the others.
+
+        :raises RevisionGone: if none has.
+        """
+
+        async def ask(client: CouchClient) -> Document:
+            document = await client.document(database, document_id)
+            if document is None or not is_wanted(document):
+                raise RevisionGone(f"{client}: another document than is wanted, or none")
+            return document
+
+        document, place = await self._ask(ask, patience)
+        place.vacate()
+        return document
+
+    async def attachment(self, address: AttachmentAddress, rev: str, request: Request, patience: Patience) -> Body:
         """
         Open the body that a request is for.
 
         :raises BadUpstream: if nobody answers as the request expects it.
+        :raises RevisionGone: if no node has this revision with this attachment.
         """
 
         async def ask(client: CouchClient) -> BodyHead:
@@ -105,17 +158,16 @@ class Route:
                 raise BadUpstream(f"{client}: {problem}")
             return head
 
-        head, place = await self._ask(ask)
+        head, place = await self._ask(ask, patience)
         return Body(str(place.member.client), head, place, self)
 
-    async def _ask(self, ask: Callable[[CouchClient], Awaitable[_T]]) -> tuple[_T, Place]:
+    async def _ask(self, ask: Callable[[CouchClient], _Answering[_T]], patience: Patience) -> tuple[_T, Place]:
         """Ask one node after the other, until one answers."""
         tried: list[Member] = []
         while True:
-            avoided = tried if self._left is None else [*tried, self._left]
-            place = await self._cluster.place(Wish(self._member, avoided))
+            place = await self._place(tried, patience)
             try:
-                answer = await self._ask_member(place.member, ask)
+                answer = await self._ask_in_time(place.member, ask, patience)
             except _ANOTHER_MAY_DO as error:
                 place.vacate()
                 tried.append(place.member)
@@ -128,7 +180,27 @@ class Route:
                 self._member, self._left = place.member, None
                 return answer, place
 
-    async def _ask_member(self, member: Member, ask: Callable[[CouchClient], Awaitable[_T]]) -> _T:
+    async def _place(self, tried: list[Member], patience: Patience) -> Place:
+        avoided = tried if self._left is None else [*tried, self._left]
+        began = self._clock.seconds()
+        place = await self._cluster.place(Wish(self._member, avoided, patience.is_committed))
+        patience.waited(self._clock.seconds() - began)
+        return place
+
+    async def _ask_in_time(
+        self, member: Member, ask: Callable[[CouchClient], _Answering[_T]], patience: Patience
+    ) -> _T:
+        asking = Deferred.fromCoroutine(self._ask_member(member, ask))
+        time_left = patience.time_left
+        if time_left is not None:
+            asking.addTimeout(max(time_left, 0.0), self._clock)
+        try:
+            return await asking
+        except defer.TimeoutError:
+            # This is no fault of the node's.
+            raise UpstreamTimeout("no answer in time") from None
+
+    async def _ask_member(self, member: Member, ask: Callable[[CouchClient], _Answering[_T]]) -> _T:
         """Ask a node, and learn from it how it does."""
         try:
             answer = await ask(member.client)

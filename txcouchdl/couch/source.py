@@ -12,13 +12,13 @@ import attrs
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
-from txcouchdl.couch.documents import AttachmentStub, Digest, Storage
+from txcouchdl.couch.documents import AttachmentStub, Digest, Document, Storage
 from txcouchdl.couch.errors import AttachmentChanged, RevisionGone
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.names import AttachmentAddress, attachment_path
 from txcouchdl.couch.reader import AttachmentReader
 from txcouchdl.couch.reading import Request, plan_reading
-from txcouchdl.couch.route import Body, Route
+from txcouchdl.couch.route import Body, Patience, Route
 from txcouchdl.protocol.ranges import ByteRange
 
 #: Lengths remembered; the least recently used goes first.
@@ -117,24 +117,30 @@ class AttachmentSource:
         if self._pinned.stub.storage is Storage.ENCODED:
             self._lengths.learn(self._pinned.stub, length)
 
-    async def _open_body(self, request: Request) -> Body:
+    async def _open_body(self, request: Request, patience: Patience) -> Body:
         """Open a body, of the current revision if compaction has taken the pinned one."""
         try:
-            return await self._open_pinned(request)
+            return await self._open_pinned(request, patience)
         except RevisionGone:
             if not self._follows:
                 raise
-        await self._follow()
-        return await self._open_pinned(request)
+        await self._follow(patience)
+        return await self._open_pinned(request, patience)
 
-    async def _open_pinned(self, request: Request) -> Body:
-        return await self._route.attachment(self._pinned.address, self._pinned.rev, request)
+    async def _open_pinned(self, request: Request, patience: Patience) -> Body:
+        return await self._route.attachment(self._pinned.address, self._pinned.rev, request, patience)
 
-    async def _follow(self) -> None:
+    async def _follow(self, patience: Patience) -> None:
         """Compaction has taken the revision: pin the current one, if it has the same attachment still."""
         address = self._pinned.address
-        document = await self._route.document(address.database, address.document_id)
-        stub = document.attachment(address.attachment) if document is not None else None
-        if document is None or stub is None or not self._lengths.completed(stub).is_same_attachment(self._pinned.stub):
-            raise AttachmentChanged("the attachment is another now, or gone")
+        try:
+            document = await self._route.document_with(
+                address.database, address.document_id, self._has_the_same, patience
+            )
+        except RevisionGone:
+            raise AttachmentChanged("the attachment is another now, or gone") from None
         self._pinned = attrs.evolve(self._pinned, rev=document.rev)
+
+    def _has_the_same(self, document: Document) -> bool:
+        stub = document.attachment(self._pinned.address.attachment)
+        return stub is not None and stub.is_same_attachment(self._pinned.stub)

@@ -11,7 +11,7 @@ One client's connection: what twisted.web's HTTP channel does, and what it lacks
 import re
 from typing import TYPE_CHECKING, Final, cast
 
-from twisted.internet.interfaces import IConsumer, IDelayedCall, ITCPTransport, ITransport
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IPushProducer, ITCPTransport, ITransport
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
@@ -182,10 +182,23 @@ class GatewayChannel(HTTPChannel):
 
     def resumeProducing(self) -> None:
         self._end_pause()
-        super().resumeProducing()
+        # Within, another response may be finished, and postponed.
         postponed, self._postponed = self._postponed, None
+        super().resumeProducing()
         if postponed is not None:
             self._conclude(postponed)
+
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
+        super().registerProducer(producer, streaming)
+        # TLS has said so already, and does not say it again.
+        if self._waitingForTransport:
+            producer.pauseProducing()
+
+    def rawDataReceived(self, data: bytes) -> None:
+        super().rawDataReceived(data)
+        # HTTPChannel reads on if the client does not: one that only sends would fill the memory.
+        if self._handlingRequest and sum(map(len, self._dataBuffer)) > self._optimisticEagerReadSize:
+            self._networkProducer.pauseProducing()
 
     def _abandon(self) -> None:
         self._end_of_pause = None

@@ -2,9 +2,9 @@
 The clients' connections, of all endpoints together: how many there may be, and how they end when the service does.
 
 A connection is *served*, and holds one of the places, from its beginning to its end. Of those that are served, some
-*rest*: they are kept alive between two requests. When all places are taken, the one that has rested longest gives its
-place up to a new one; if none rests, the new one is refused. Both *leave* for a moment, outside the places, so that
-what they were sent arrives. They are few, and beyond that a new connection is dropped without a word.
+*rest*: no request is under way, before the first one or between two. When all places are taken, the one that has rested
+longest gives its place up to a new one; if none rests, the new one is refused. Both *leave* for a moment, outside the
+places, so that what they were sent arrives. They are few, and beyond that a new connection is dropped without a word.
 """
 
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +25,9 @@ _OVERLOADED: Final = ErrorAnswer(
 _LEAVING_SHARE: Final = 8
 _LEAST_LEAVING: Final = 16
 
+#: Seconds that a new connection has for its first request to arrive: it would get no answer if it had to give way.
+_BENEFIT: Final = 5.0
+
 _log = Logger()
 
 
@@ -38,8 +41,8 @@ class Connections:
         self._reactor = reactor
         self._served: set[GatewayChannel] = set()
         self._leaving: set[GatewayChannel] = set()
-        # In the order in which they came to rest.
-        self._resting: dict[GatewayChannel, None] = {}
+        # In the order in which they came to rest, with the time from which they may have to give way.
+        self._resting: dict[GatewayChannel, float] = {}
         # What the end of all waits for, and who waits for it.
         self._owed: set[GatewayChannel] = set()
         self._broken_off = 0
@@ -51,18 +54,22 @@ class Connections:
     def enter(self, channel: "GatewayChannel") -> None:
         """Give a new connection a place, or refuse it, or drop it."""
         if self._is_open and len(self._served) < self.limits.max_connections:
-            self._served.add(channel)
+            self._serve(channel)
         elif not self._is_open or len(self._leaving) >= most_leaving(self.limits):
             self._leaving.add(channel)
             channel.drop()
         elif (resting := self._longest_resting()) is not None:
             self._served.remove(resting)
             self._leaving.add(resting)
-            self._served.add(channel)
+            self._serve(channel)
             resting.give_way()
         else:
             self._leaving.add(channel)
             channel.refuse(_OVERLOADED)
+
+    def _serve(self, channel: "GatewayChannel") -> None:
+        self._served.add(channel)
+        self._resting[channel] = self._reactor.seconds() + _BENEFIT
 
     def leave(self, channel: "GatewayChannel") -> None:
         """A connection has ended."""
@@ -72,8 +79,8 @@ class Connections:
         self._notice_end()
 
     def rest(self, channel: "GatewayChannel") -> None:
-        """A connection that is served is kept alive, and has no request under way."""
-        self._resting[channel] = None
+        """A connection that is served has no request under way any more."""
+        self._resting[channel] = self._reactor.seconds()
 
     def wake(self, channel: "GatewayChannel") -> None:
         """A connection rests no longer."""
@@ -81,8 +88,9 @@ class Connections:
 
     def _longest_resting(self) -> "GatewayChannel | None":
         """Of those that have nothing left to send."""
-        senders = self._senders()
-        return next((each for each in self._resting if each.lowest_transport not in senders), None)
+        senders, now = self._senders(), self._reactor.seconds()
+        ready = (each for each, since in self._resting.items() if since <= now)
+        return next((each for each in ready if each.lowest_transport not in senders), None)
 
     def _senders(self) -> set[object]:
         return set(self._reactor.getWriters())

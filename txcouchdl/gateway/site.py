@@ -85,6 +85,8 @@ class GatewayRequest(Request):
             if not self.startedWriting:
                 self.code = _CLIENT_GONE
             self.site.log(self)
+        # Klein keeps a request until the garbage collector comes, and with it what was never sent.
+        self.producer = self.transport = None
 
 
 class GatewaySite(Site):
