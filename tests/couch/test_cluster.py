@@ -144,14 +144,20 @@ def test_a_download_that_has_begun_is_served_before_requests_and_waits_for_longe
     town = Town(1, max_upstream=1, queue_timeout=3)
     place = town.place()
     served: list[str] = []
-    town.wait().addCallbacks(lambda place: (served.append("request"), place.vacate()), lambda _: served.append("late"))
-    town.wait(Wish(is_committed=True)).addCallback(lambda place: (served.append("download"), place.vacate()))
+
+    def serve(place: Place, name: str) -> None:
+        served.append(name)
+        place.vacate()
+
+    town.wait().addCallback(serve, "request")
+    town.wait(Wish(is_committed=True)).addCallback(serve, "download")
     place.vacate()
     assert served == ["download", "request"]
-    town.place()
-    town.wait(Wish(is_committed=True)).addCallback(lambda _: served.append("at last"))
+    place = town.place()
+    town.wait(Wish(is_committed=True)).addCallback(serve, "at last")
     town.clock.advance(1000)
-    assert served == ["download", "request"]
+    place.vacate()
+    assert served == ["download", "request", "at last"]
 
 
 def test_a_place_that_is_vacated_at_once_goes_to_the_next() -> None:
