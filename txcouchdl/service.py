@@ -13,7 +13,7 @@ from typing import Any, TextIO, cast
 from attrs import evolve
 from twisted.application.service import IService, Service
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
@@ -156,7 +156,12 @@ class GatewayService(Service):
 
     def _begin_demo(self, node: Node, gateway: str) -> None:
         self._filling = Deferred.fromCoroutine(self._fill_demo(node, gateway))
-        self._filling.addErrback(_tell_of_the_demo)
+        self._filling.addErrback(self._tell_of_filling)
+
+    def _tell_of_filling(self, failure: Failure) -> None:
+        # Where it was cancelled, Twisted may say anything.
+        if self.running:
+            _log.failure("the demo could not be filled", failure)
 
     async def _fill_demo(self, node: Node, gateway: str) -> None:
         await demo.fill(node, self._settings.rule, self._agents.persistent)
@@ -188,11 +193,6 @@ class GatewayService(Service):
         await self._agents.close()
         if self._store is not None:
             self._store.close()
-
-
-def _tell_of_the_demo(failure: Failure) -> None:
-    if not failure.check(CancelledError):
-        _log.failure("the demo could not be filled", failure)
 
 
 async def _close(ports: list[IListeningPort]) -> None:
