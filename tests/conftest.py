@@ -1,5 +1,5 @@
 """
-Hypothesis profiles: quick by default, ``HYPOTHESIS_PROFILE=ci`` or ``long`` for more. And the servers that contract
+Hypothesis profiles: quick by default; ``HYPOTHESIS_PROFILE=ci`` tells how to repeat a failure, ``long`` tries more. And the servers that contract
 tests run against.
 """
 
@@ -16,7 +16,7 @@ from tests.servers import Server, embedded_store, outside_couchdb
 # No deadline: the machine may be busy, and a slow example is not a wrong one.
 _PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", _PATIENT, max_examples=60)
-settings.register_profile("ci", _PATIENT, max_examples=120, print_blob=True)
+settings.register_profile("ci", _PATIENT, max_examples=60, print_blob=True)
 settings.register_profile("long", _PATIENT, max_examples=20_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 

@@ -24,6 +24,8 @@ DATABASE, DOCUMENT, NAME, TOKEN = "db", "doc", "file", "t"
 _FIRST_PORT, _LAST_PORT = 10_000, 32_767
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="there is no /proc here")
+#: Of a process whose speed and memory matter, coverage is not measured.
+UNMEASURED = {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}
 
 
 def free_port() -> int:
@@ -65,7 +67,9 @@ class Node:
     def start(self) -> None:
         """Without waiting."""
         endpoint = f"tcp:{self._port}:interface=127.0.0.1"
-        self._process = Running(self._directory, ("--store", "store", "--store-listen", endpoint, "-l", ANY_PORT), {})
+        self._process = Running(
+            self._directory, ("--store", "store", "--store-listen", endpoint, "-l", ANY_PORT), UNMEASURED
+        )
 
     def wait(self) -> None:
         """Until it listens."""

@@ -24,7 +24,7 @@ from typing import IO, cast
 import pytest
 from attrs import frozen
 
-from tests.nodes import DATABASE, DOCUMENT, NAME, TOKEN, Node, descriptors, fill, needs_proc, node
+from tests.nodes import DATABASE, DOCUMENT, NAME, TOKEN, UNMEASURED, Node, descriptors, fill, needs_proc, node
 from tests.running import ANY_PORT, PATIENCE, Running, curl, curl_command, exchange, needs_curl, running
 
 pytestmark = [needs_curl, needs_proc]
@@ -178,7 +178,7 @@ class Scene:
 
 @contextmanager
 def gateway_before(directory: Path, urls: Sequence[str]) -> Iterator[Running]:
-    with running(directory, "-l", ANY_PORT, *(word for url in urls for word in ("-c", url))) as process:
+    with running(directory, "-l", ANY_PORT, *(word for url in urls for word in ("-c", url)), **UNMEASURED) as process:
         assert exchange(process.port(), HEARTBEAT).status == 404
         yield process
         assert process.is_alive

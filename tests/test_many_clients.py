@@ -17,7 +17,7 @@ from time import monotonic
 import pytest
 from attrs import frozen
 
-from tests.nodes import DATABASE, DOCUMENT, NAME, TOKEN, Node, descriptors, fill, needs_proc, node, resident
+from tests.nodes import DATABASE, DOCUMENT, NAME, TOKEN, UNMEASURED, Node, descriptors, fill, needs_proc, node, resident
 from tests.running import PATIENCE, Running, exchange, needs_curl, read_to_end, running
 
 pytestmark = [needs_curl, needs_proc]
@@ -28,7 +28,7 @@ LENGTH = 20_000_000
 #: Those that read on to the end, in the end.
 FINISHERS = 20
 #: What a slow client reads at a time, and how often all of them do, each in turn.
-SIP, SIPS = 4096, 40
+SIP, SIPS = 8192, 20
 
 REQUEST = f"GET /{DATABASE}/{DOCUMENT}/{NAME}?token={TOKEN} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode()
 #: A request that is answered without any node.
@@ -164,7 +164,7 @@ def scene(directory: Path, kind: Kind) -> Iterator[Scene]:
         fill(it.url, file, kind.content_type)
         # All at once: they wait to be accepted, and for their turn at the node.
         crowded = ("-l", "tcp:0:interface=127.0.0.1:backlog=4096", "--queue-timeout", "3600")
-        with running(directory, "-c", it.url, "--park-after", "1", *crowded) as gateway:
+        with running(directory, "-c", it.url, "--park-after", "1", *crowded, **UNMEASURED) as gateway:
             gateway.port()
             yield Scene(it, gateway)
             assert gateway.is_alive
