@@ -1,6 +1,6 @@
 """
-Hypothesis profiles: quick by default; ``HYPOTHESIS_PROFILE=ci`` tells how to repeat a failure, ``long`` tries more. And the servers that contract
-tests run against.
+Hypothesis profiles: quick by default; ``HYPOTHESIS_PROFILE=ci`` tells how to repeat a failure, ``long`` tries
+more. And the servers that contract tests run against.
 """
 
 import os

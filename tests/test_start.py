@@ -36,21 +36,21 @@ def give(room: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 @in_reactor
 async def test_no_more_connections_are_taken_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients would else take the descriptors that the connections to CouchDB need."""
-    asked = give(7, monkeypatch)
+    asked = give(47, monkeypatch)
     service = service_of("-c", "http://127.0.0.1:1", "-c", "http://127.0.0.1:2", "--max-upstream", "10")
     with logged() as events:
         service.privilegedStartService()
-    assert service._connections.limits.max_connections == 7
-    assert any("7 connections only" in str(event.get("log_format", "")).format(**event) for event in events)
+    assert service._connections.limits.max_connections == 47 - 16
+    assert any("31 connections only" in str(event.get("log_format", "")).format(**event) for event in events)
     [(connections, others)] = asked
-    assert connections == 4096
+    assert connections == 4096 + 512, "those that are refused among them"
     assert others >= 2 * (10 + 32), "exchanges, and connections that are kept"
     await maybeDeferred(service.stopService)
 
 
 @in_reactor
 async def test_no_room_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    give(0, monkeypatch)
+    give(16, monkeypatch)
     with pytest.raises(StartError, match="too few file descriptors"):
         service_of("-c", "http://127.0.0.1:1").privilegedStartService()
 

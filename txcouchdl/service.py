@@ -98,12 +98,15 @@ class GatewayService(Service):
         # To a connection to the embedded store belong its other end, and a file.
         exchanges = upstream.max_upstream * (3 if self._settings.store else len(self._settings.nodes))
         idle = IDLE_CONNECTIONS * max(len(self._settings.nodes), 2)
-        room = make_room(limits.max_connections, exchanges + idle + most_leaving(limits))
-        if not room:
+        wanted = limits.max_connections + most_leaving(limits.max_connections)
+        room = make_room(wanted, exchanges + idle)
+        if room == wanted:
+            return
+        places = room - most_leaving(room)
+        if places < 1:
             raise StartError("too few file descriptors (ulimit -n) for --max-upstream and --max-connections")
-        if room < limits.max_connections:
-            _log.warn("there are file descriptors for {room} connections only (see ulimit -n)", room=room)
-            self._connections = Connections(evolve(limits, max_connections=room), self._reactor)
+        _log.warn("there are file descriptors for {places} connections only (see ulimit -n)", places=places)
+        self._connections = Connections(evolve(limits, max_connections=places), self._reactor)
 
     def _start(self) -> None:
         settings = self._settings

@@ -25,8 +25,13 @@ def heed_signals(reactor: Any, hurry: Callable[[], object]) -> None:
     :param hurry: is called when a signal comes while the reactor is stopping already.
     """
 
+    heeded: list[int] = []
+
     def heed(number: int, _frame: FrameType | None) -> None:
-        # Between any two instructions of whatever is running.
+        # Between any two instructions of whatever is running, this function included: somebody may send many.
+        if heeded:
+            ignore()
+        heeded.append(number)
         reactor.callFromThread(stop, signal.Signals(number).name)
 
     def stop(name: str) -> None:
@@ -38,7 +43,8 @@ def heed_signals(reactor: Any, hurry: Callable[[], object]) -> None:
             hurry()
 
     def ignore() -> None:
-        # All has ended well. Python would let go of our handlers before it exits, and be killed.
+        # After the second, there is nothing more to say. And when all has ended well, Python would let go of our
+        # handlers before it exits, and be killed.
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_IGN)
 

@@ -176,11 +176,9 @@ async def test_filled_to_the_last_page(served: ServedStore, disk: _Disk) -> None
         ]
         return [is_written for _, is_written in await DeferredList(map(ensureDeferred, writing), fireOnOneErrback=True)]
 
-    refused = 0
     for length in (200_000, 70_000, 8_000, 1_000, 10):
-        while any(written := await one_of_each(length)):
-            refused += written.count(False)
-    assert refused > 3
+        while any(await one_of_each(length)):
+            pass
     await writes.check()
     assert disk.free_pages < 8
     disk.make_room()

@@ -55,7 +55,7 @@ class Connections:
         """Give a new connection a place, or refuse it, or drop it."""
         if self._is_open and len(self._served) < self.limits.max_connections:
             self._serve(channel)
-        elif not self._is_open or len(self._leaving) >= most_leaving(self.limits):
+        elif not self._is_open or len(self._leaving) >= most_leaving(self.limits.max_connections):
             self._leaving.add(channel)
             channel.drop()
         elif (resting := self._longest_resting()) is not None:
@@ -137,6 +137,6 @@ class Connections:
             ended.callback(None)
 
 
-def most_leaving(limits: ClientLimits) -> int:
+def most_leaving(places: int) -> int:
     """How many connections may be there beyond the places."""
-    return max(_LEAST_LEAVING, limits.max_connections // _LEAVING_SHARE)
+    return max(_LEAST_LEAVING, places // _LEAVING_SHARE)
