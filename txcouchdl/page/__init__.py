@@ -1,0 +1,1 @@
+"""A document's page: its attachments, for people and for programs."""

@@ -1,0 +1,75 @@
+"""
+What a document's page tells: its attachments, each with its address. Pure.
+"""
+
+import json
+from typing import Any
+
+from attrs import field, frozen
+
+from txcouchdl.protocol.media_types import Kind, kind_of
+
+
+@frozen
+class Entry:
+    """
+    One attachment.
+
+    :ivar name: any text at all.
+    :ivar content_type: as it is sent; ``None`` if nothing is known of it.
+    :ivar length: bytes of the identity representation; ``None`` if not known.
+    :ivar digest: of the stored bytes, ``md5-<base64>``.
+    :ivar revpos: number of the revision that brought it; ``None`` if the document does not tell.
+    :ivar link: its address, relative to the page's, ASCII; with whatever secret opens it. ``None`` if it has none: CouchDB
+        cannot address every name.
+    :ivar download: the same, to save it instead of showing it.
+    """
+
+    name: str
+    content_type: str | None
+    length: int | None
+    digest: str
+    revpos: int | None
+    link: str | None = field(repr=False)
+    download: str | None = field(repr=False)
+
+    @property
+    def kind(self) -> Kind:
+        return kind_of(self.content_type)
+
+
+@frozen
+class Listing:
+    """
+    The attachments of one revision of a document, in the order in which they are to be shown.
+
+    :ivar rev: the revision.
+    """
+
+    database: str
+    document_id: str
+    rev: str
+    entries: tuple[Entry, ...]
+
+
+def as_json(listing: Listing, base: str) -> bytes:
+    """
+    The page as data: an object with ``database``, ``id``, ``rev`` and ``attachments``, each of them with ``name``,
+    ``url``, ``content_type``, ``length`` (``null`` if not known), ``digest`` and ``revpos``.
+
+    :param base: the absolute URL of the page, with a slash at its end.
+    """
+    attachments = [_as_data(entry, base) for entry in listing.entries]
+    data = {"database": listing.database, "id": listing.document_id, "rev": listing.rev, "attachments": attachments}
+    return json.dumps(data, indent=1).encode("ascii") + b"\n"
+
+
+def _as_data(entry: Entry, base: str) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "url": None if entry.link is None else base + entry.link,
+        "content_type": entry.content_type,
+        "length": entry.length,
+        "digest": entry.digest,
+        "revpos": entry.revpos,
+    }
