@@ -15,7 +15,7 @@ from twisted.web.client import Agent
 
 from tests.store.serving import ADMIN, ServedStore
 from txcouchdl import demo
-from txcouchdl.couch.names import AttachmentAddress, parse_attachment_path
+from txcouchdl.couch.names import AttachmentAddress, parse_address
 from txcouchdl.couch.nodes import Node
 from txcouchdl.gateway.facts import parse_query
 from txcouchdl.gateway.tokens import TokenRule
@@ -164,7 +164,7 @@ def test_links_lead_to_the_demo(gateway: str) -> None:
         assert link.isascii()
         assert link.startswith(f"{gateway}/")
         parts = urlsplit(link)
-        assert parse_attachment_path(parts.path.encode()) == AttachmentAddress("demo", "tour", name)
+        assert parse_address(parts.path.encode()) == AttachmentAddress("demo", "tour", name)
         assert parse_query(parts.query.encode()) == {b"token": [demo.TOKEN.encode()]}
         assert parts.fragment == ""
 
@@ -174,7 +174,7 @@ def test_links_quote_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("txcouchdl.demo._MEDIA", {name: "text/plain"})
     [(_, link)] = demo.links("http://h")
     assert link.isascii()
-    assert parse_attachment_path(urlsplit(link).path.encode()) == AttachmentAddress("demo", "tour", name)
+    assert parse_address(urlsplit(link).path.encode()) == AttachmentAddress("demo", "tour", name)
 
 
 @pytest.mark.parametrize("name", MEDIA)

@@ -2,15 +2,17 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final, TextIO, cast
+from typing import Any, ClassVar, Final, TextIO, TypeVar, cast
 
 from attrs import AttrsInstance, field, fields_dict, frozen
 from twisted.python import usage
 
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.nodes import BadNodeURL, Node
+from txcouchdl.gateway.cors import AllowedOrigins
+from txcouchdl.gateway.description import Presentation
 from txcouchdl.gateway.guesses import GUESS_LIMIT
 from txcouchdl.gateway.limits import ClientLimits
 from txcouchdl.gateway.peers import TrustedProxies
@@ -21,6 +23,10 @@ DEFAULT_NODE: Final = "http://localhost:5984"
 DEFAULT_KEY: Final = "download_token"
 DEFAULT_STORE_LISTEN: Final = "tcp:5984:interface=127.0.0.1"
 DEMO_DIRECTORY: Final = "couchdl-demo"
+
+_ON_THIS_MACHINE: Final = ("127.0.0.0/8", "::1", "unix")
+
+_Parsed = TypeVar("_Parsed")
 
 
 class StartError(SystemExit, Exception):
@@ -63,7 +69,9 @@ class Settings:
         store, and for nothing else.
     :ivar is_demo: whether the embedded store is to be filled with the demo.
     :ivar guess_limit: wrong tokens a minute that one address may send; 0 for no limit.
-    :ivar proxies: whose word about a client's address is believed.
+    :ivar proxies: whose word is believed about a client's address, and about our own.
+    :ivar origins: sites whose pages may read what is sent.
+    :ivar presentation: how browsers are to show it.
     :ivar drain: seconds that downloads may go on once the service is to stop.
     """
 
@@ -76,6 +84,8 @@ class Settings:
     clients: ClientLimits = field(factory=ClientLimits)
     guess_limit: int = GUESS_LIMIT
     proxies: TrustedProxies = field(factory=TrustedProxies)
+    origins: AllowedOrigins = field(factory=AllowedOrigins)
+    presentation: Presentation = field(factory=Presentation)
     drain: float = 30.0
 
 
@@ -153,8 +163,8 @@ class Options(usage.Options):
     synopsis = "[options]"
     longdesc = (
         "Serves CouchDB's attachments at /{db}/{docid}/{attachment name}?token=..., resumable and seekable, "
-        "to whoever knows the secret that the document carries. Numbers and trusted proxies may stand in the "
-        "environment too: COUCHDL_STALL_TIMEOUT, COUCHDL_TRUSTED_PROXY and so on."
+        "to whoever knows the secret that the document carries. Numbers, proxies, origins and types may stand in the "
+        "environment too: COUCHDL_STALL_TIMEOUT, COUCHDL_CORS_ORIGIN and so on."
     )
     optParameters: ClassVar = [(each.option, None, None, each.help) for each in NUMBERS]  # noqa: N815 (Twisted's)
     settings: Settings
@@ -164,10 +174,13 @@ class Options(usage.Options):
         self._listen: list[str] = []
         self._urls: list[str] = []
         self._proxies: list[str] = []
+        self._origins: list[str] = []
+        self._inline: list[str] = []
         self._key: str | None = None
         self._store: str | None = None
         self._store_listen: str | None = None
         self._is_demo = False
+        self._is_behind_proxy = False
 
     def opt_listen(self, endpoint: str) -> None:
         """Twisted server endpoint where the gateway answers; repeatable. [default: tcp:8000:interface=127.0.0.1]"""
@@ -190,8 +203,20 @@ class Options(usage.Options):
         self._store_listen = endpoint
 
     def opt_trusted_proxy(self, address: str) -> None:
-        """Proxy whose X-Forwarded-For is believed: an address, a network (10.0.0.0/8) or "unix"; repeatable."""
+        """Proxy whose X-Forwarded-For, -Proto and -Host are believed: an address, a network or "unix"; repeatable."""
         self._proxies.append(address)
+
+    def opt_behind_proxy(self) -> None:
+        """A proxy on this machine stands in front: --trusted-proxy for 127.0.0.0/8, ::1 and unix."""
+        self._is_behind_proxy = True
+
+    def opt_cors_origin(self, origin: str) -> None:
+        """Site whose pages may read what is sent: https://www.example.org, or * for all; repeatable. [default: none]"""
+        self._origins.append(origin)
+
+    def opt_inline(self, media_type: str) -> None:
+        """Media type that browsers are to show without a sandbox: application/pdf, text/html; repeatable."""
+        self._inline.append(media_type)
 
     def opt_demo(self) -> None:
         """Run an embedded store in ./couchdl-demo, filled with a text, a sound and a video, and print their links."""
@@ -231,6 +256,8 @@ class Options(usage.Options):
             upstream=self._upstream(environment),
             clients=ClientLimits(**self._numbers(ClientLimits, environment)),
             proxies=self._trusted(environment),
+            origins=self._parsed(AllowedOrigins.parse, self._origins, "cors-origin", environment),
+            presentation=self._parsed(Presentation.parse, self._inline, "inline", environment),
             **self._numbers(Settings, environment),
         )
 
@@ -266,10 +293,24 @@ class Options(usage.Options):
         return nodes
 
     def _trusted(self, environment: Mapping[str, str]) -> TrustedProxies:
+        is_behind_proxy = self._is_behind_proxy or _is_switched_on(environment, "COUCHDL_BEHIND_PROXY")
+        local = _ON_THIS_MACHINE if is_behind_proxy else ()
+
+        def parse(texts: Sequence[str]) -> TrustedProxies:
+            return TrustedProxies.parse([*texts, *local])
+
+        return self._parsed(parse, self._proxies, "trusted-proxy", environment)
+
+    @staticmethod
+    def _parsed(
+        parse: Callable[[Sequence[str]], _Parsed], given: Sequence[str], option: str, environment: Mapping[str, str]
+    ) -> _Parsed:
+        """What was given for a repeatable option, or else stands in its variable."""
+        variable = f"COUCHDL_{option.replace('-', '_').upper()}"
         try:
-            return TrustedProxies.parse(self._proxies or _listed(environment, "COUCHDL_TRUSTED_PROXY"))
+            return parse(given or _listed(environment, variable))
         except ValueError as error:
-            raise usage.UsageError(f"--trusted-proxy or COUCHDL_TRUSTED_PROXY: {error}") from None
+            raise usage.UsageError(f"--{option} or {variable}: {error}") from None
 
     def _upstream(self, environment: Mapping[str, str]) -> UpstreamLimits:
         limits = UpstreamLimits(**self._numbers(UpstreamLimits, environment))
@@ -288,6 +329,13 @@ class Options(usage.Options):
             elif given := environment.get(number.variable):
                 found[number.name] = number.parse(given, number.variable)
         return found
+
+
+def _is_switched_on(environment: Mapping[str, str], variable: str) -> bool:
+    value = environment.get(variable, "")
+    if value not in {"", "0", "1"}:
+        raise usage.UsageError(f"{variable} takes 1 or 0")
+    return value == "1"
 
 
 def _listed(environment: Mapping[str, str], variable: str) -> list[str]:

@@ -113,7 +113,15 @@ class GatewayService(Service):
         nodes = settings.nodes if settings.store is None else (self._start_store(settings.store),)
         self._cluster = Cluster.of(nodes, self._agents, self._reactor, settings.upstream)
         guesses = Guesses(settings.guess_limit, self._reactor)
-        gateway = Gateway(self._cluster, settings.rule, self._reactor, guesses=guesses, proxies=settings.proxies)
+        gateway = Gateway(
+            self._cluster,
+            settings.rule,
+            self._reactor,
+            guesses=guesses,
+            proxies=settings.proxies,
+            origins=settings.origins,
+            presentation=settings.presentation,
+        )
         resource = gateway.app.resource()
         sites = [GatewaySite(resource, self._reactor, self._connections) for _ in settings.listen]
         urls = [self._listen(*each, self._ports) for each in zip(settings.listen, sites, strict=True)]

@@ -18,12 +18,14 @@ from tests import strategies
 from txcouchdl.couch.names import (
     AttachmentAddress,
     BadAddress,
-    NotAnAttachment,
+    DocumentAddress,
+    TooShort,
     attachment_path,
     decode_segment,
     document_path,
     is_legal_database_name,
-    parse_attachment_path,
+    is_linkable,
+    parse_address,
     quote_segment,
     split_target,
 )
@@ -33,9 +35,9 @@ _NODE: Final = "http://127.0.0.1:5984"
 _SENT = re.compile(r"(?:/|[A-Za-z0-9._~-]|%[0-9A-F]{2})+")
 
 
-def _parse(target: bytes) -> AttachmentAddress:
+def _parse(target: bytes) -> AttachmentAddress | DocumentAddress:
     path, _ = split_target(target)
-    return parse_attachment_path(path)
+    return parse_address(path)
 
 
 # Fixed sentences: a client's bytes are in none of them.
@@ -47,7 +49,7 @@ _REASONS: Final = {
 }
 
 
-def _address_or_reason(target: bytes) -> AttachmentAddress | str:
+def _address_or_reason(target: bytes) -> AttachmentAddress | DocumentAddress | str:
     try:
         return _parse(target)
     except BadAddress as error:
@@ -143,9 +145,12 @@ def test_any_target_is_an_address_or_a_bad_one(target: bytes) -> None:
     if isinstance(found, str):
         assert found in _REASONS
         return
-    assert found.attachment
     path, query = split_target(target)
     assert target.endswith(path + (b"?" + query if b"?" in target else b""))
+    if isinstance(found, DocumentAddress):
+        assert path.endswith(b"/")
+        return
+    assert found.attachment
     # And what was read can be asked for: it says the same again.
     assert _parse(attachment_path(found).encode("ascii")) == found
 
@@ -153,7 +158,7 @@ def test_any_target_is_an_address_or_a_bad_one(target: bytes) -> None:
 @given(st.text("/%2fF.+?#_design~\x00\x80a", max_size=30))
 def test_any_text_of_mischief_is_an_address_or_a_bad_one(text: str) -> None:
     found = _address_or_reason(b"/" + text.encode("latin-1"))
-    assert found in _REASONS or isinstance(found, AttachmentAddress)
+    assert found in _REASONS or isinstance(found, AttachmentAddress | DocumentAddress)
 
 
 @pytest.mark.parametrize("escape", [b"%", b"%z", b"%zz", b"%4", b"%4g", b"%%41", b"% 1", b"%+1", b"%\n1", b"%\xd9\xa1"])
@@ -161,7 +166,7 @@ def test_any_text_of_mischief_is_an_address_or_a_bad_one(text: str) -> None:
 def test_a_bad_escape_is_refused_wherever_it_is(escape: bytes, where: bytes) -> None:
     with pytest.raises(BadAddress, match="percent-encoding") as caught:
         _parse(where % escape)
-    assert not isinstance(caught.value, NotAnAttachment)
+    assert not isinstance(caught.value, TooShort)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +180,7 @@ def test_other_bytes_than_utf8_are_refused(octets: bytes) -> None:
     """Overlong slashes and dots, lone surrogates, and halves of a character on both sides of a slash among them."""
     with pytest.raises(BadAddress, match="UTF-8") as caught:
         _parse(b"/db/doc/" + octets)
-    assert not isinstance(caught.value, NotAnAttachment)
+    assert not isinstance(caught.value, TooShort)
 
 
 @pytest.mark.parametrize(
@@ -189,21 +194,52 @@ def test_a_path_begins_with_a_slash(target: bytes) -> None:
 @pytest.mark.parametrize(
     "target",
     [
-        *(b"/", b"//", b"/db", b"/db/", b"/db/doc", b"/db/doc/", b"/db//", b"/db/a%2Fb", b"/db/doc?/f", b"/db?/doc/f"),
-        *(
-            b"/db/_design",
-            b"/db/_design/",
-            b"/db/_design/x",
-            b"/db/_design/x/",
-            b"/db/_design%2Fx",
-            b"/db/_design%2Fx/",
-        ),
-        *(b"/db/%5fdesign/x", b"/db/_design//", b"/db/doc/?token=x", b"http://h/db/doc", b"http://h/"),
+        *(b"/", b"//", b"/db", b"/db/", b"/db/doc", b"/db/a%2Fb", b"/db/doc?/f", b"/db?/doc/f"),
+        *(b"/db/_design", b"/db/_design/", b"/db/_design/x", b"/db/_design%2Fx", b"/db/%5fdesign/x"),
+        *(b"/db/doc?token=x/", b"http://h/db/doc", b"http://h/", b"/db%2Fdoc%2F"),
     ],
 )
 def test_a_target_may_be_too_short(target: bytes) -> None:
-    with pytest.raises(NotAnAttachment):
+    with pytest.raises(TooShort):
         _parse(target)
+
+
+@pytest.mark.parametrize(
+    ("target", "database", "document_id"),
+    [
+        (b"/db/doc/", "db", "doc"),
+        (b"/db/doc/?token=x", "db", "doc"),
+        (b"http://h/db/doc/", "db", "doc"),
+        (b"/a%2Fb/c%2Fd/", "a/b", "c/d"),
+        (b"/db/_design/x/", "db", "_design/x"),
+        (b"/db/_design%2Fx/", "db", "_design/x"),
+        (b"/db/_design//", "db", "_design/"),
+        (b"/db//", "db", ""),
+        (b"//doc/", "", "doc"),
+        (b"/db/_local/", "db", "_local"),
+    ],
+)
+def test_a_documents_address_ends_with_a_slash(target: bytes, database: str, document_id: str) -> None:
+    assert _parse(target) == DocumentAddress(database, document_id)
+
+
+def test_a_slash_more_is_a_name() -> None:
+    assert _parse(b"/db/doc//") == AttachmentAddress("db", "doc", "/")
+
+
+def test_an_attachment_belongs_to_its_document() -> None:
+    assert AttachmentAddress("db", "_design/x", "f").document == DocumentAddress("db", "_design/x")
+
+
+@pytest.mark.parametrize("name", ["a", "a/b", "a/../b", "...", ".a", "..a", " ", "100%", "a?b#c", "é"])
+def test_names_that_links_can_lead_to(name: str) -> None:
+    assert is_linkable(name)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "/", "/a", "a/", "a//b", "//"])
+def test_names_that_no_link_can_lead_to(name: str) -> None:
+    """CouchDB's paths cannot express them (FINDINGS, section 5), or browsers resolve them away."""
+    assert not is_linkable(name)
 
 
 def test_a_targets_query_begins_at_its_first_question_mark() -> None:
@@ -312,15 +348,15 @@ def test_a_design_documents_slash_is_raw_upstream() -> None:
 @given(strategies.database_names, strategies.names.filter(lambda name: not name.startswith("_")))
 def test_documents_of_users_databases_are_addressable(database: str, document_id: str) -> None:
     assert is_legal_database_name(database)
-    assert AttachmentAddress(database, document_id, "f").is_addressable
-    assert AttachmentAddress(database, f"_design/{document_id}", "f").is_addressable
+    assert DocumentAddress(database, document_id).is_addressable
+    assert DocumentAddress(database, f"_design/{document_id}").is_addressable
 
 
 @given(strategies.names)
 def test_couchdbs_own_documents_are_not(name: str) -> None:
-    assert not AttachmentAddress("db", f"_local/{name}", "f").is_addressable
+    assert not DocumentAddress("db", f"_local/{name}").is_addressable
     # A name may begin so that it makes a design document of it.
-    assert AttachmentAddress("db", f"_{name}", "f").is_addressable == name.startswith("design/") & (name != "design/")
+    assert DocumentAddress("db", f"_{name}").is_addressable == name.startswith("design/") & (name != "design/")
 
 
 @pytest.mark.parametrize(
@@ -328,7 +364,7 @@ def test_couchdbs_own_documents_are_not(name: str) -> None:
     ["", "_", "_design", "_design/", "_Design/x", "_designs/x", "_local/x", "_all_docs", "_changes", "_find"],
 )
 def test_ids_that_are_not_addressable(document_id: str) -> None:
-    assert not AttachmentAddress("db", document_id, "f").is_addressable
+    assert not DocumentAddress("db", document_id).is_addressable
 
 
 @pytest.mark.parametrize(
@@ -371,7 +407,7 @@ def test_ids_that_are_not_addressable(document_id: str) -> None:
 )
 def test_illegal_databases(database: str) -> None:
     assert not is_legal_database_name(database)
-    assert not AttachmentAddress(database, "doc", "f").is_addressable
+    assert not DocumentAddress(database, "doc").is_addressable
 
 
 @given(strategies.names | strategies.utf8_text)

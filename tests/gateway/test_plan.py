@@ -16,14 +16,13 @@ from hypothesis.strategies import DrawFn, composite
 
 from tests import strategies
 from txcouchdl.couch.documents import AttachmentStub, Digest, Storage
+from txcouchdl.gateway.description import Presentation, entity_tag, safe_content_type, sent_type
 from txcouchdl.gateway.plan import (
     DeliveryPlan,
     Part,
     RequestFacts,
-    entity_tag,
     plan_delivery,
     plan_options,
-    safe_content_type,
 )
 from txcouchdl.protocol.ranges import ByteRange
 
@@ -135,10 +134,10 @@ def _check_parts(plan: DeliveryPlan, stub: AttachmentStub, whole: bytes, runs: S
     contents = [whole[run[0] : run[-1] + 1] for run in runs]
     if len(runs) == 1:
         assert (fields["Content-Range"], body) == (ranges[0], contents[0])
-        assert fields.get("Content-Type") == safe_content_type(stub.content_type)
+        assert fields.get("Content-Type") == sent_type(stub)
         return
     assert "Content-Range" not in fields
-    content_type = safe_content_type(stub.content_type)
+    content_type = sent_type(stub)
     lines = [] if content_type is None else [f"Content-Type: {content_type}"]
     assert _split(body, fields["Content-Type"]) == [
         ([*lines, f"Content-Range: {text}"], content) for text, content in zip(ranges, contents, strict=True)

@@ -9,7 +9,8 @@ import binascii
 import json
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from enum import Enum
 from typing import Any
 
@@ -89,6 +90,7 @@ class AttachmentStub:
     :ivar storage: how to read it.
     :ivar stored_length: bytes that CouchDB keeps, and that the digest is of.
     :ivar length: bytes of the identity representation, or ``None`` where the stub does not tell.
+    :ivar revpos: number of the document's revision that brought it, or ``None`` where the stub does not tell.
     """
 
     name: str
@@ -97,6 +99,7 @@ class AttachmentStub:
     storage: Storage
     stored_length: int
     length: int | None
+    revpos: int | None = None
 
     def is_same_attachment(self, other: "AttachmentStub") -> bool:
         """
@@ -131,13 +134,30 @@ class Document:
 
         :raises BadDocument: if ``_attachments`` or this stub is not what CouchDB would write.
         """
+        stubs = self._stubs()
+        return parse_stub(name, stubs[name]) if name in stubs and not _is_reserved(name) else None
+
+    def attachments(self) -> Iterator[AttachmentStub]:
+        """
+        The stubs of all attachments. One that is not what CouchDB would write is left out.
+
+        :raises BadDocument: if ``_attachments`` is not what CouchDB would write.
+        """
+        for name, stub in self._stubs().items():
+            with suppress(BadDocument):
+                if not _is_reserved(name):
+                    yield parse_stub(name, stub)
+
+    def _stubs(self) -> Mapping[str, Any]:
         stubs = self.fields.get("_attachments", {})
         if not isinstance(stubs, dict):
             raise BadDocument("_attachments is not an object")
-        # Such names cannot be created, and below a design document they are CouchDB's handlers, not attachments.
-        if name not in stubs or name.startswith("_"):
-            return None
-        return parse_stub(name, stubs[name])
+        return stubs
+
+
+def _is_reserved(name: str) -> bool:
+    """Such names cannot be created, and below a design document they are CouchDB's handlers, not attachments."""
+    return name.startswith("_")
 
 
 def parse_document(body: bytes, document_id: str) -> Document:
@@ -191,7 +211,9 @@ def parse_stub(name: str, stub: object) -> AttachmentStub:
     except ValueError:
         raise BadDocument("a stub without a usable digest") from None
     storage, stored_length, length = _storage(stub)
-    return AttachmentStub(name, content_type, digest, storage, stored_length, length)
+    revpos = stub.get("revpos")
+    is_number = isinstance(revpos, int) and not isinstance(revpos, bool)
+    return AttachmentStub(name, content_type, digest, storage, stored_length, length, revpos if is_number else None)
 
 
 def _storage(stub: Mapping[str, object]) -> tuple[Storage, int, int | None]:

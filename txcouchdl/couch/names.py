@@ -6,6 +6,7 @@ A target is parsed **raw**: cut at its slashes first, percent-decoded after, seg
 can no longer tell the two apart.
 
     /{db}/{docid}/{attachment name}          the name may have slashes of its own, raw or as %2F
+    /{db}/{docid}/                           the document
     /{db}/_design/{name}/{attachment name}   design documents keep their one raw slash, or come as _design%2F
 
 Here ``+`` is a plus sign, as RFC 3986 has it. CouchDB itself reads a raw ``+`` in a path as a space
@@ -36,21 +37,20 @@ class BadAddress(ValueError):
         self.reason = reason
 
 
-class NotAnAttachment(BadAddress):
-    """A well-formed target that is too short to name an attachment: ``/``, ``/db``, ``/db/doc``, ``/db/doc/``."""
+class TooShort(BadAddress):
+    """A well-formed target that names neither a document nor an attachment: ``/``, ``/db``, ``/db/``, ``/db/doc``."""
 
 
 @frozen
-class AttachmentAddress:
+class DocumentAddress:
     """
-    Where an attachment is: decoded names, exactly as the client meant them.
+    Where a document is: decoded names, exactly as the client meant them.
 
     Nothing says that any of it exists, or that it may be asked for: see :attr:`is_addressable`.
     """
 
     database: str
     document_id: str
-    attachment: str
 
     @property
     def is_addressable(self) -> bool:
@@ -62,6 +62,20 @@ class AttachmentAddress:
         and could only serve to lead a proxy in front of CouchDB astray (``..``).
         """
         return is_legal_database_name(self.database) and _is_addressable_id(self.document_id)
+
+
+@frozen
+class AttachmentAddress:
+    """Where an attachment is, in the same sense."""
+
+    database: str
+    document_id: str
+    attachment: str
+
+    @property
+    def document(self) -> DocumentAddress:
+        """Where the document is that it belongs to."""
+        return DocumentAddress(self.database, self.document_id)
 
 
 def _is_addressable_id(document_id: str) -> bool:
@@ -102,11 +116,11 @@ def decode_segment(segment: bytes, plus_is_space: bool = False) -> str:
         raise BadAddress("The path is not UTF-8.") from None
 
 
-def parse_attachment_path(path: bytes) -> AttachmentAddress:
+def parse_address(path: bytes) -> AttachmentAddress | DocumentAddress:
     """
-    Parse the raw path of a request target into an attachment's address.
+    Parse the raw path of a request target. A document's ends with the slash behind its id.
 
-    :raises NotAnAttachment: if the path is too short to name one.
+    :raises TooShort: if the path names neither an attachment nor a document.
     :raises BadAddress: as :func:`decode_segment`, and if the path does not begin with a slash.
     """
     if not path.startswith(b"/"):
@@ -114,10 +128,19 @@ def parse_attachment_path(path: bytes) -> AttachmentAddress:
     segments = [decode_segment(segment) for segment in path[1:].split(b"/")]
     is_design = len(segments) > 1 and segments[1] == "_design"
     name_at = 3 if is_design else 2
+    if len(segments) <= name_at:
+        raise TooShort("An attachment's address is /{db}/{docid}/{attachment name}.")
+    document = DocumentAddress(segments[0], "/".join(segments[1:name_at]))
     name = "/".join(segments[name_at:])
-    if not name:
-        raise NotAnAttachment("An attachment's address is /{db}/{docid}/{attachment name}.")
-    return AttachmentAddress(segments[0], "/".join(segments[1:name_at]), name)
+    return AttachmentAddress(document.database, document.document_id, name) if name else document
+
+
+def is_linkable(attachment: str) -> bool:
+    """
+    Whether a URL can lead to an attachment of this name: CouchDB's paths cannot express empty segments in it
+    (FINDINGS, section 5), and browsers resolve lone dots away, however they are quoted.
+    """
+    return attachment not in {".", ".."} and all(attachment.split("/"))
 
 
 def quote_segment(text: str) -> str:

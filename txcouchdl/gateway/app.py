@@ -17,14 +17,18 @@ from txcouchdl.couch.errors import AttachmentChanged, DownloadError, RevisionGon
 from txcouchdl.couch.names import (
     AttachmentAddress,
     BadAddress,
-    NotAnAttachment,
-    parse_attachment_path,
+    DocumentAddress,
+    TooShort,
+    document_path,
+    parse_address,
     split_target,
 )
 from txcouchdl.couch.route import Route
 from txcouchdl.couch.source import AttachmentSource, IdentityLengths, PinnedAttachment
 from txcouchdl.gateway.access_log import ClientAddress
-from txcouchdl.gateway.delivery import answer, break_off, deliver
+from txcouchdl.gateway.cors import AllowedOrigins
+from txcouchdl.gateway.delivery import answer, break_off, deliver, tell
+from txcouchdl.gateway.description import Presentation
 from txcouchdl.gateway.errors import (
     INTERNAL_ERROR,
     BadRevision,
@@ -37,9 +41,10 @@ from txcouchdl.gateway.errors import (
     TooManyGuesses,
     answer_for,
 )
-from txcouchdl.gateway.facts import facts_of
+from txcouchdl.gateway.facts import facts_of, field_of, page_facts_of
 from txcouchdl.gateway.guesses import GUESS_LIMIT, Guesses
-from txcouchdl.gateway.peers import TrustedProxies
+from txcouchdl.gateway.pages import PageFacts, plan_page
+from txcouchdl.gateway.peers import Site, TrustedProxies
 from txcouchdl.gateway.plan import RequestFacts, plan_delivery, plan_error, plan_options
 from txcouchdl.gateway.tokens import TokenRule
 from txcouchdl.protocol.multipart import new_boundary
@@ -55,7 +60,9 @@ class Gateway:
     Answers requests with attachments.
 
     :param guesses: counts wrong tokens; by default :data:`~txcouchdl.gateway.guesses.GUESS_LIMIT` a minute are allowed.
-    :param proxies: whose X-Forwarded-For is believed; by default nobody's.
+    :param proxies: whose X-Forwarded fields are believed; by default nobody's.
+    :param origins: whose pages may read what is sent; by default nobody's.
+    :param presentation: how browsers are to show it.
     :ivar app: the Klein app; its resource expects the requests of :class:`~txcouchdl.gateway.site.GatewaySite`.
     """
 
@@ -69,12 +76,16 @@ class Gateway:
         *,
         guesses: Guesses | None = None,
         proxies: TrustedProxies | None = None,
+        origins: AllowedOrigins | None = None,
+        presentation: Presentation | None = None,
     ) -> None:
         self._cluster = cluster
         self._rule = rule
         self._clock = clock
         self._guesses = guesses or Guesses(GUESS_LIMIT, clock)
         self._proxies = proxies or TrustedProxies()
+        self._origins = origins or AllowedOrigins()
+        self._presentation = presentation or Presentation()
         self._lengths = IdentityLengths()
 
     @app.route("/", branch=True)
@@ -99,15 +110,41 @@ class Gateway:
                 answer(plan_error(INTERNAL_ERROR), request)
 
     async def _serve(self, request: Request) -> None:
-        request.client = ClientAddress(self._client_of(request))
+        peer = getattr(request.getClientAddress(), "host", None)
+        request.client = ClientAddress(self._proxies.client_of(peer, _field(request, b"X-Forwarded-For")))
+        origin = _field(request, b"Origin")
+        tell(self._origins.fields(origin), request)
         if request.method == b"OPTIONS":
-            answer(plan_options(), request)
+            answer(plan_options(self._origins.preflight_fields(origin)), request)
             return
         if request.method not in {b"GET", b"HEAD"}:
             raise MethodNotAllowed
         path, query = split_target(request.uri)
         address = _address(path)
-        facts = facts_of(request.method, query, request.requestHeaders, request.clientproto)
+        if isinstance(address, DocumentAddress):
+            facts = page_facts_of(query, request.requestHeaders)
+            await self._serve_page(request, address, facts, self._site_of(request, peer))
+        else:
+            await self._serve_as_it_is(
+                request, address, facts_of(request.method, query, request.requestHeaders, request.clientproto)
+            )
+
+    def _site_of(self, request: Request, peer: str | None) -> Site:
+        """The site as which the client knows us."""
+        own = Site("https" if request.isSecure() else "http", _field(request, b"Host"))
+        proto, host = (_field(request, b"X-Forwarded-" + name) for name in (b"Proto", b"Host"))
+        return self._proxies.site_of(peer, own, proto, host)
+
+    async def _serve_page(self, request: Request, address: DocumentAddress, facts: PageFacts, site: Site) -> None:
+        route = Route(self._cluster)
+        current = await self._authorized(request, route, address, facts.token)
+        document = current if facts.rev is None else await _revision(route, current, address, facts.rev)
+        stubs = map(self._lengths.completed, document.attachments())
+        base = site.url(f"{document_path(address.database, address.document_id)}/")
+        answer(plan_page(facts, address, document, stubs, base), request)
+
+    async def _serve_as_it_is(self, request: Request, address: AttachmentAddress, facts: RequestFacts) -> None:
+        """Serve an attachment as it is now, even if it changes while it is looked for."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 await self._serve_attachment(request, address, facts)
@@ -121,8 +158,8 @@ class Gateway:
         :raises AttachmentChanged: if it did, before anything was told to the client; so RevisionGone.
         """
         route = Route(self._cluster)
-        current = await self._authorized(request, route, address, facts)
-        document = current if facts.rev is None else await _revision(route, current, address, facts.rev)
+        current = await self._authorized(request, route, address.document, facts.token)
+        document = current if facts.rev is None else await _revision(route, current, address.document, facts.rev)
         stub = self._lengths.completed(_stub(document, address))
         pinned = PinnedAttachment(address, document.rev, stub)
         limits = self._cluster.limits
@@ -130,7 +167,7 @@ class Gateway:
         try:
             if stub.length is None and facts.needs_length:
                 stub = await source.measured()
-            plan = plan_delivery(facts, stub, document.rev, new_boundary)
+            plan = plan_delivery(facts, stub, document.rev, new_boundary, self._presentation)
             await deliver(plan, request, source)
         except RevisionGone:
             if facts.rev is not None:
@@ -138,7 +175,7 @@ class Gateway:
             raise
 
     async def _authorized(
-        self, request: Request, route: Route, address: AttachmentAddress, facts: RequestFacts
+        self, request: Request, route: Route, address: DocumentAddress, token: bytes | None
     ) -> Document:
         """
         The current document, if the token opens it. Until it does, all answers are the same, whatever there is.
@@ -147,11 +184,11 @@ class Gateway:
         :raises TooManyGuesses: if it does not, and the client has shown too many that do not.
         """
         document = None
-        if address.is_addressable and facts.token:
+        if address.is_addressable and token:
             document = await _current(route, address)
         fields = None if document is None else document.fields
-        if not self._rule.allows(fields, facts.token) or document is None:
-            if facts.token:
+        if not self._rule.allows(fields, token) or document is None:
+            if token:
                 self._count_guess(request.getClientAddress().host)
             raise Forbidden
         return document
@@ -161,14 +198,8 @@ class Gateway:
         if held_off is not None:
             raise TooManyGuesses(retry_after=held_off)
 
-    def _client_of(self, request: Request) -> str:
-        """Not yet asked, a request's client is the connection's peer."""
-        lines = request.requestHeaders.getRawHeaders(b"X-Forwarded-For")
-        forwarded_for = None if lines is None else b", ".join(lines).decode("latin-1")
-        return self._proxies.client_of(getattr(request.getClientAddress(), "host", None), forwarded_for)
 
-
-async def _current(route: Route, address: AttachmentAddress) -> Document | None:
+async def _current(route: Route, address: DocumentAddress) -> Document | None:
     """A document that nobody can read, its token included, is for clients like one that is not there."""
     try:
         return await route.document(address.database, address.document_id)
@@ -177,7 +208,7 @@ async def _current(route: Route, address: AttachmentAddress) -> Document | None:
         return None
 
 
-async def _revision(route: Route, current: Document, address: AttachmentAddress, rev: str) -> Document:
+async def _revision(route: Route, current: Document, address: DocumentAddress, rev: str) -> Document:
     """The revision that is asked for. The token was the current document's: an old one opens nothing."""
     if not is_revision(rev):
         raise BadRevision
@@ -189,13 +220,17 @@ async def _revision(route: Route, current: Document, address: AttachmentAddress,
     return document
 
 
-def _address(path: bytes) -> AttachmentAddress:
+def _address(path: bytes) -> AttachmentAddress | DocumentAddress:
     try:
-        return parse_attachment_path(path)
-    except NotAnAttachment:
+        return parse_address(path)
+    except TooShort:
         raise NoAddress from None
     except BadAddress:
         raise BadTarget from None
+
+
+def _field(request: Request, name: bytes) -> str | None:
+    return field_of(request.requestHeaders, name)
 
 
 def _stub(document: Document, address: AttachmentAddress) -> AttachmentStub:

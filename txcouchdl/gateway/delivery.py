@@ -18,6 +18,7 @@ from txcouchdl.couch.errors import DownloadError
 from txcouchdl.couch.reader import AttachmentReader
 from txcouchdl.couch.source import AttachmentSource
 from txcouchdl.gateway.channel import GatewayChannel
+from txcouchdl.gateway.description import Headers
 from txcouchdl.gateway.plan import DeliveryPlan, Part
 
 #: Seconds that a client gets to take what was sent before the break, before it is cut off.
@@ -56,10 +57,15 @@ def answer(plan: DeliveryPlan, request: Request) -> None:
     request.finish()
 
 
+def tell(headers: Headers, request: Request) -> None:
+    """Put fields into the head of whatever answer there will be."""
+    for name, value in headers:
+        request.responseHeaders.setRawHeaders(name.encode("ascii"), [value.encode("latin-1")])
+
+
 def _write_head(plan: DeliveryPlan, request: Request) -> None:
     request.setResponseCode(plan.status)
-    for name, value in plan.headers:
-        request.responseHeaders.addRawHeader(name.encode("ascii"), value.encode("latin-1"))
+    tell(plan.headers, request)
     if plan.content_length is not None:
         request.responseHeaders.setRawHeaders(b"Content-Length", [b"%d" % plan.content_length])
     request.write(b"")

@@ -4,6 +4,7 @@ from urllib.parse import unquote_to_bytes
 
 from twisted.web.http_headers import Headers
 
+from txcouchdl.gateway.pages import PageFacts, wants_html
 from txcouchdl.gateway.plan import RequestFacts
 
 _BEARER = b"bearer "
@@ -20,11 +21,26 @@ def facts_of(method: bytes, query: bytes, headers: Headers, protocol: bytes = b"
         method=method.decode("latin-1"),
         needs_length=method == b"GET" and protocol != b"HTTP/1.1",
         token=_token(parameters, headers),
-        rev=_rev(parameters),
-        range=_field(headers, b"Range"),
-        if_match=_field(headers, b"If-Match"),
-        if_none_match=_field(headers, b"If-None-Match"),
-        if_range=_field(headers, b"If-Range"),
+        rev=_parameter(parameters, b"rev"),
+        digest=_parameter(parameters, b"digest"),
+        download=_parameter(parameters, b"download"),
+        range=field_of(headers, b"Range"),
+        if_match=field_of(headers, b"If-Match"),
+        if_none_match=field_of(headers, b"If-None-Match"),
+        if_range=field_of(headers, b"If-Range"),
+    )
+
+
+def page_facts_of(query: bytes, headers: Headers) -> PageFacts:
+    """The facts of a request for a document's page; parameters as :func:`facts_of` has them."""
+    parameters = parse_query(query)
+    shown = parameters.get(b"token", [])
+    return PageFacts(
+        token=_token(parameters, headers),
+        token_in_address=shown[0] if len(shown) == 1 else None,
+        rev=_parameter(parameters, b"rev"),
+        is_pinning=b"pin" in parameters,
+        wants_html=wants_html(field_of(headers, b"Accept")),
     )
 
 
@@ -48,12 +64,12 @@ def _bearer_tokens(headers: Headers) -> list[bytes]:
     return [each[len(_BEARER) :].strip() for each in credentials if each[: len(_BEARER)].lower() == _BEARER]
 
 
-def _rev(parameters: dict[bytes, list[bytes]]) -> str | None:
-    """``?rev=`` as it stands, right or wrong; several are joined, and so are none."""
-    values = parameters.get(b"rev")
-    return None if values is None else b", ".join(values).decode("latin-1")
+def _parameter(parameters: dict[bytes, list[bytes]], name: bytes) -> str | None:
+    """A parameter as it stands, right or wrong; several are joined, and so are none."""
+    values = parameters.get(name)
+    return None if values is None else b", ".join(values).decode("utf-8", "replace")
 
 
-def _field(headers: Headers, name: bytes) -> str | None:
+def field_of(headers: Headers, name: bytes) -> str | None:
     values = headers.getRawHeaders(name)
     return None if values is None else b", ".join(values).decode("latin-1")

@@ -1,5 +1,6 @@
 """
-Whom a request is from: the connection's peer, or, behind proxies that we trust, whom they say. Pure.
+Whom a request is from, and whom it takes us for: the connection's peer and our own name, or, behind proxies that we
+trust, what they say. Pure.
 
 A proxy adds the address that it was asked from to the end of X-Forwarded-For. What stands before that was in the
 request already, and anybody may have written it. So the field is read from its end, and no further than the word of
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 _Address = IPv4Address | IPv6Address
 _Network = IPv4Network | IPv6Network
@@ -24,14 +25,36 @@ _UNKNOWN: Final = "unknown"
 _MOST_HOPS: Final = 32
 # An address, perhaps with a port. One of IPv6 stands in brackets then, and may without.
 _HOP: Final = re.compile(r"\[([^\]:]*:[^\]]*)\](?::[0-9]{1,5})?|([^:]*)(?::[0-9]{1,5})?")
+# What may stand in a Host field and in a URL: a name, or an address in brackets, perhaps with a port.
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9_.-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 # ::ffff:0:0/96, the addresses of IPv4 within IPv6.
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")
+
+
+def _possible_host(text: str | None) -> str | None:
+    return text if text is not None and _HOST.fullmatch(text) else None
+
+
+@frozen
+class Site:
+    """
+    The beginning of a URL.
+
+    :ivar host: perhaps with a port; ``None`` if there is none, or none that could be one.
+    """
+
+    scheme: str
+    host: str | None = field(converter=_possible_host)
+
+    def url(self, path: str) -> str:
+        """The absolute URL of a path, or just the path if nobody knows the host."""
+        return path if self.host is None else f"{self.scheme}://{self.host}{path}"
 
 
 @frozen
 class TrustedProxies:
     """
-    The peers whose X-Forwarded-For is believed; by default nobody's.
+    The peers whose X-Forwarded-For, -Proto and -Host are believed; by default nobody's.
 
     :ivar networks: where they are.
     :ivar has_unix: whether the peers of UNIX sockets are among them.
@@ -58,16 +81,41 @@ class TrustedProxies:
         :return: an IP address as :mod:`ipaddress` writes it, without a zone, and of IPv4 wherever it is one;
             ``unix`` for the peer of a UNIX socket, ``unknown`` for one whose address is none.
         """
-        nearest = None if peer is None else _address(peer)
-        client = _UNIX if peer is None else str(nearest or _UNKNOWN)
-        is_trusted = self.has_unix if peer is None else self._includes(nearest)
+        client = _UNIX if peer is None else str(_address(peer) or _UNKNOWN)
+        is_trusted = self.trusts(peer)
         hops = _hops(forwarded_for or "")
         while is_trusted and (hop := next(hops, None)) is not None:
             client, is_trusted = str(hop), self._includes(hop)
         return client
 
+    def site_of(self, peer: str | None, site: Site, forwarded_proto: str | None, forwarded_host: str | None) -> Site:
+        """
+        The site as which a client knows us: what a trusted proxy says of it, as far as that makes sense, and else what
+        the request itself does.
+
+        :param peer: as :meth:`client_of` has it.
+        :param site: what the request says.
+        :param forwarded_proto: the X-Forwarded-Proto field, its lines joined by commas; ``None`` if there is none. So
+            X-Forwarded-Host. Of several values the last one is the nearest proxy's.
+        """
+        if not self.trusts(peer):
+            return site
+        scheme, host = _last(forwarded_proto).lower(), _last(forwarded_host)
+        return Site(
+            scheme if scheme in {"http", "https"} else site.scheme,
+            host if _HOST.fullmatch(host) else site.host,
+        )
+
+    def trusts(self, peer: str | None) -> bool:
+        """Whether a connection's peer is such a proxy; ``None`` for that of a UNIX socket."""
+        return self.has_unix if peer is None else self._includes(_address(peer))
+
     def _includes(self, address: _Address | None) -> bool:
         return address is not None and any(address in network for network in self.networks)
+
+
+def _last(value: str | None) -> str:
+    return (value or "").rpartition(",")[2].strip(" \t")
 
 
 def _hops(forwarded_for: str) -> Iterator[_Address | None]:

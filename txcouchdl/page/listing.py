@@ -20,8 +20,8 @@ class Entry:
     :ivar length: bytes of the identity representation; ``None`` if not known.
     :ivar digest: of the stored bytes, ``md5-<base64>``.
     :ivar revpos: number of the revision that brought it; ``None`` if the document does not tell.
-    :ivar link: its address, relative to the page's, ASCII; with whatever secret opens it. ``None`` if it has none: CouchDB
-        cannot address every name.
+    :ivar link: its address, relative to the page's, ASCII; with whatever secret opens it. ``None`` if it has none:
+        CouchDB cannot address every name.
     :ivar download: the same, to save it instead of showing it.
     """
 

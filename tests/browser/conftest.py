@@ -1,0 +1,49 @@
+"""One browser, one gateway and one relay for all tests; for each test a page of its own."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.browser.devtools import Chromium, Page, chromium
+from tests.browser.gateway import Served, Upload, serving
+from tests.browser.media import MEDIA
+from tests.browser.relay import Relay, relay
+
+#: The document with all media.
+MEDIA_DOCUMENT = "media"
+
+
+@pytest.fixture(scope="session")
+def _browser() -> Iterator[Chromium]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def _relay() -> Iterator[Relay]:
+    with relay() as it:
+        yield it
+
+
+@pytest.fixture(scope="session")
+def gateway(_relay: Relay, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """It holds the media, and trusts the relay's other origin."""
+    arguments = ()
+    with serving(tmp_path_factory.mktemp("gateway"), *arguments) as served:
+        served.upload("media", {medium.name: Upload(medium.content_type, medium.data) for medium in MEDIA})
+        _relay.start(served.port)
+        yield served
+
+
+@pytest.fixture
+def network(_relay: Relay, gateway: Served) -> Relay:
+    """The relay before the gateway; nothing has passed it."""
+    _relay.begin(rate=2**20)
+    return _relay
+
+
+@pytest.fixture
+def page(_browser: Chromium) -> Iterator[Page]:
+    """An empty page of its own."""
+    with _browser.page() as it:
+        yield it

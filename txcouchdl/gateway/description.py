@@ -1,0 +1,176 @@
+"""
+How an attachment is described to a client: its type, its name, its entity-tag, and what a browser may do with it. Pure.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from attrs import frozen
+
+from txcouchdl.couch.documents import AttachmentStub, Digest, Storage
+from txcouchdl.protocol.conditions import EntityTag
+from txcouchdl.protocol.disposition import content_disposition
+from txcouchdl.protocol.media_types import OCTET_STREAM, Kind, essence, guessed_type, kind_of
+
+Headers = tuple[tuple[str, str], ...]
+
+#: What every answer about an attachment carries.
+SAFETY: Final[Headers] = (
+    ("X-Content-Type-Options", "nosniff"),
+    # The address holds the token.
+    ("Referrer-Policy", "no-referrer"),
+)
+# An attachment may be looked at, but it loads nothing and runs nothing; and what could be a page is of no origin.
+_POLICY: Final = (
+    "default-src 'none'; form-action 'none'; img-src 'self' data:; media-src 'self'; style-src 'unsafe-inline'"
+)
+_SANDBOXED: Final = f"sandbox; {_POLICY}"
+# Browsers show these in a player that reads the address again; from within a sandbox it is not let in.
+_PLAYED: Final = frozenset({Kind.AUDIO, Kind.VIDEO})
+# Browsers show these in a viewer, which they do not start in a sandbox: what is left is to save them.
+_VIEWED: Final = frozenset({"application/pdf", "text/pdf"})
+# May be kept by the client, for no longer than it is still the same: there is no date to guess an age from.
+_CACHING: Final = ("Cache-Control", "private")
+
+_GUNZIP: Final = "+gunzip"
+_LONGEST_TYPE: Final = 1024
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+@frozen
+class Presentation:
+    """
+    How browsers are to show what we send.
+
+    Whoever may write to the database decides what a browser that follows a link is given. So that no page, drawing or
+    paper among it can act in the name of the gateway's site, each is shown in a sandbox, or saved where that does not
+    work.
+
+    :ivar inline: media types of which everything is shown all the same, without a sandbox.
+    """
+
+    inline: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(cls, texts: Sequence[str]) -> "Presentation":
+        """
+        :param texts: media types without parameters, such as ``application/pdf``.
+        :raises ValueError: with a sentence for whoever wrote them.
+        """
+        for text in texts:
+            if essence(text) != text.lower():
+                raise ValueError(f"{text!r} is no media type such as application/pdf")
+        return cls(frozenset(text.lower() for text in texts))
+
+    def is_shown(self, content_type: str | None) -> bool:
+        """Whether a browser is to show what is of this type, rather than save it."""
+        return essence(content_type) not in _VIEWED - self.inline
+
+    def policy(self, content_type: str | None) -> Headers:
+        """
+        The Content-Security-Policy field, or none.
+
+        :param content_type: as it is sent. With ``nosniff``, what is said to be sound or film is never taken for a
+            page.
+        """
+        if essence(content_type) in self.inline:
+            return ()
+        return (("Content-Security-Policy", _POLICY if kind_of(content_type) in _PLAYED else _SANDBOXED),)
+
+
+@frozen
+class Description:
+    """
+    What is said of one attachment.
+
+    :ivar presentation: how it is to be shown.
+    :ivar download: the name under which to save it, empty for its own; ``None`` if it is to be shown.
+    """
+
+    stub: AttachmentStub
+    presentation: Presentation = Presentation()
+    download: str | None = None
+
+    @property
+    def etag(self) -> EntityTag:
+        return entity_tag(self.stub)
+
+    @property
+    def pin(self) -> str:
+        """What ``?digest=`` has to say so that no other bytes are ever sent for an address: the entity-tag's words."""
+        return f"md5-{self.etag.opaque}"
+
+    @property
+    def tagged(self) -> Headers:
+        """The fields that tell one state of the attachment from another."""
+        return (("ETag", str(self.etag)), _CACHING)
+
+    @property
+    def content_type(self) -> str | None:
+        """As it is sent."""
+        return sent_type(self.stub)
+
+    def fields(self, accept_ranges: str, media_type: str | None = None) -> Headers:
+        """
+        The header fields of a 200 and a 206.
+
+        :param media_type: the body's, if it is not the attachment's own.
+        """
+        content_type = media_type or self.content_type
+        return (
+            *((("Content-Type", content_type),) if content_type is not None else ()),
+            ("Accept-Ranges", accept_ranges),
+            ("Content-Disposition", self._disposition()),
+            *self.tagged,
+            *self.presentation.policy(self.content_type),
+            *SAFETY,
+        )
+
+    def _disposition(self) -> str:
+        is_shown = self.download is None and self.presentation.is_shown(self.content_type)
+        return content_disposition("inline" if is_shown else "attachment", self.download or self.stub.name)
+
+
+def entity_tag(stub: AttachmentStub) -> EntityTag:
+    """
+    The digest, as CouchDB has it. Of an attachment that was uploaded compressed it is the digest of what we do not
+    send: the very same bytes, uploaded again as what they are, would have the same. So that nobody takes one for
+    the other, ours says what was done to them.
+    """
+    suffix = _GUNZIP if stub.storage is Storage.ENCODED else ""
+    return EntityTag(f"{stub.digest.base64}{suffix}")
+
+
+def is_pin(text: str) -> bool:
+    """Whether this may be what ``?digest=`` says of some attachment."""
+    try:
+        Digest.parse(text.removesuffix(_GUNZIP))
+    except ValueError:
+        return False
+    return True
+
+
+def sent_type(stub: AttachmentStub) -> str | None:
+    """
+    The Content-Type of an attachment: the stub's, or what the name tells where that says nothing.
+
+    :return: fit for a header field; ``None`` if nothing is known.
+    """
+    stated = safe_content_type(stub.content_type)
+    says_nothing = stated is None or essence(stated) == OCTET_STREAM
+    return (guessed_type(stub.name) or stated) if says_nothing else stated
+
+
+def safe_content_type(content_type: str | None) -> str | None:
+    """
+    A stub's content type, fit for a header field: verbatim as far as it can be, its UTF-8 bytes as ISO 8859-1
+    characters. One with control characters was made to break out of the field, and is not used.
+
+    :return: ``None`` if there is none.
+    """
+    if content_type is None or not content_type.strip():
+        return None
+    if len(content_type) > _LONGEST_TYPE or _CONTROL.search(content_type):
+        return OCTET_STREAM
+    return content_type.strip().encode("utf-8", "replace").decode("latin-1")
