@@ -15,7 +15,7 @@ from twisted.web.client import Agent
 
 from tests.store.serving import ADMIN, ServedStore
 from txcouchdl import demo
-from txcouchdl.couch.names import AttachmentAddress, parse_address
+from txcouchdl.couch.names import AttachmentAddress, DocumentAddress, parse_address
 from txcouchdl.couch.nodes import Node
 from txcouchdl.gateway.facts import parse_query
 from txcouchdl.gateway.tokens import TokenRule
@@ -158,21 +158,21 @@ async def test_a_document_that_we_may_not_read(store: ServedStore, fill: Fill, m
 
 @pytest.mark.parametrize("gateway", ["http://127.0.0.1:8000", "https://[::1]:8443", ""])
 def test_links_lead_to_the_demo(gateway: str) -> None:
-    links = dict(demo.links(gateway))
-    assert list(links) == list(MEDIA), "in the order in which one would try them"
-    for name, link in links.items():
-        assert link.isascii()
-        assert link.startswith(f"{gateway}/")
-        parts = urlsplit(link)
-        assert parse_address(parts.path.encode()) == AttachmentAddress("demo", "tour", name)
-        assert parse_query(parts.query.encode()) == {b"token": [demo.TOKEN.encode()]}
-        assert parts.fragment == ""
+    links = list(demo.links(gateway))
+    # The page first, and the others in the order in which one would try them.
+    expected = [DocumentAddress("demo", "tour"), *(AttachmentAddress("demo", "tour", name) for name in MEDIA)]
+    assert all(link.isascii() and link.startswith(f"{gateway}/") for link in links)
+    parts = [urlsplit(link) for link in links]
+    assert [parse_address(part.path.encode()) for part in parts] == expected
+    for part in parts:
+        assert parse_query(part.query.encode()) == {b"token": [demo.TOKEN.encode()]}
+        assert part.fragment == ""
 
 
 def test_links_quote_names(monkeypatch: pytest.MonkeyPatch) -> None:
     name = "100% a/b?ü #1.txt"
     monkeypatch.setattr("txcouchdl.demo._MEDIA", {name: "text/plain"})
-    [(_, link)] = demo.links("http://h")
+    _, link = demo.links("http://h")
     assert link.isascii()
     assert parse_address(urlsplit(link).path.encode()) == AttachmentAddress("demo", "tour", name)
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.nodes import Node
+from txcouchdl.gateway.cors import AllowedOrigins
+from txcouchdl.gateway.description import Presentation
 from txcouchdl.gateway.limits import ClientLimits
 from txcouchdl.gateway.peers import TrustedProxies
 from txcouchdl.gateway.tokens import TokenRule
@@ -28,6 +30,8 @@ DEFAULTS = Settings(
     clients=ClientLimits(),
     guess_limit=60,
     proxies=TrustedProxies.parse([]),
+    origins=AllowedOrigins(),
+    presentation=Presentation(),
     drain=30.0,
 )
 
@@ -203,7 +207,7 @@ def test_help_names_every_option_and_its_default() -> None:
         "tcp:5984:interface=127.0.0.1",
     ):
         assert default in " ".join(text.split())
-    assert "--trusted-proxy=" in text
+    assert all(f"--{option}" in text for option in ("trusted-proxy=", "behind-proxy", "cors-origin=", "inline="))
     for number in NUMBERS:
         (line,) = [each for each in text.splitlines() if f" --{number.option}= " in each]
         assert f"[default: {number.default}]" in line
@@ -442,6 +446,59 @@ def test_an_embedded_store_has_limits_too(embedded: str) -> None:
 
 
 # Proxies.
+
+
+#: A repeatable option, what it may take, and what comes of it.
+REPEATABLE = [
+    (
+        "cors-origin",
+        ["https://a.example", "http://b.example:8080"],
+        "origins",
+        AllowedOrigins(frozenset(["https://a.example", "http://b.example:8080"])),
+    ),
+    ("cors-origin", ["*"], "origins", AllowedOrigins(has_all=True)),
+    (
+        "inline",
+        ["application/pdf", "Text/HTML"],
+        "presentation",
+        Presentation(frozenset(["application/pdf", "text/html"])),
+    ),
+]
+
+
+@pytest.mark.parametrize(("option", "texts", "field", "expected"), REPEATABLE)
+def test_what_may_be_repeated(
+    option: str, texts: list[str], field: str, expected: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert attrgetter(field)(settings(*(f"--{option}={text}" for text in texts))) == expected
+    assert attrgetter(field)(settings()) == attrgetter(field)(DEFAULTS)
+    monkeypatch.setenv(f"COUCHDL_{option.replace('-', '_').upper()}", " , ".join(texts))
+    assert attrgetter(field)(settings()) == expected
+
+
+def test_the_command_line_wins_over_origins_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COUCHDL_CORS_ORIGIN", "*")
+    assert settings("--cors-origin=https://a.example").origins == AllowedOrigins(frozenset(["https://a.example"]))
+
+
+@pytest.mark.parametrize(("option", "text"), [("cors-origin", "a.example"), ("cors-origin", ""), ("inline", "pdf")])
+def test_what_is_no_origin_and_no_type(option: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert f"--{option} or COUCHDL_" in refusal(f"--{option}={text}")
+    monkeypatch.setenv(f"COUCHDL_{option.replace('-', '_').upper()}", "x y")
+    assert "'x y' is no " in refusal()
+
+
+def test_behind_a_proxy_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    proxies = settings("--behind-proxy").proxies
+    assert proxies == TrustedProxies.parse(["127.0.0.0/8", "::1", "unix"])
+    assert not settings().proxies.trusts("127.0.0.1")
+    both = settings("--behind-proxy", "--trusted-proxy=192.0.2.1").proxies
+    assert all(both.trusts(peer) for peer in ("127.0.0.1", "::1", None, "192.0.2.1"))
+    for value, is_behind in (("1", True), ("0", False), ("", False)):
+        monkeypatch.setenv("COUCHDL_BEHIND_PROXY", value)
+        assert settings().proxies.trusts("127.0.0.1") == is_behind
+    monkeypatch.setenv("COUCHDL_BEHIND_PROXY", "yes")
+    assert "COUCHDL_BEHIND_PROXY takes 1 or 0" in refusal()
 
 
 def test_trusted_proxies() -> None:

@@ -176,8 +176,9 @@ class GatewayService(Service):
 
     async def _fill_demo(self, node: Node, gateway: str) -> None:
         await demo.fill(node, self._settings.rule, self._agents.persistent)
-        lines = "".join(f"\n    {link}" for _, link in demo.links(gateway))
-        self._show(f"\nThe demo is ready. Open these in a browser, or with curl:\n{lines}\n")
+        page, *others = demo.links(gateway)
+        lines = "".join(f"\n    {link}" for link in others)
+        self._show(f"\nThe demo is ready. Open this page in a browser:\n\n    {page}\n\nor, with curl:\n{lines}\n")
 
     def stopService(self) -> "Deferred[None]":
         """

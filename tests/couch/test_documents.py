@@ -73,11 +73,15 @@ def test_a_recorded_document(
     assert stub is not None
     assert (stub.name, stub.content_type, stub.digest.base64) == (name, content_type, etag)
     assert (stub.storage, stub.stored_length, stub.length) == (storage, stored_length, length)
+    assert stub.revpos is not None
+    assert stub.revpos > 0
+    assert stub in document.attachments()
 
 
 def test_a_document_may_have_no_attachments() -> None:
     document = parse_document(b'{"_id": "doc", "_rev": "1-abc"}', "doc")
     assert document.attachment("f") is None
+    assert list(document.attachments()) == []
 
 
 def test_a_recorded_document_has_no_others() -> None:
@@ -89,7 +93,9 @@ def test_a_recorded_document_has_no_others() -> None:
 @pytest.mark.parametrize("name", ["_view/x", "_under.bin", "_", "_rewrite"])
 def test_no_attachment_begins_with_an_underscore(name: str) -> None:
     """Below a design document these are handlers, whatever somebody has written into the object."""
-    assert _document({name: _STUB}).attachment(name) is None
+    document = _document({name: _STUB})
+    assert document.attachment(name) is None
+    assert list(document.attachments()) == []
 
 
 @given(strategies.stub_objects(), strategies.hostile_names)
@@ -209,6 +215,13 @@ def test_a_bad_stub_does_not_spoil_its_neighbours(bad: Any, name: str) -> None:
     document = _document({name: bad, "good": _STUB})
     assert document.attachment("good") == parse_stub("good", _STUB)
     assert document.attachment("missing " + name) is None
+    assert parse_stub("good", _STUB) in document.attachments()
+    assert {stub.name for stub in document.attachments()} <= {"good", name}
+
+
+@pytest.mark.parametrize("revpos", [None, "1", 1.5, True, [1], {}])
+def test_a_number_that_is_none_is_not_told(revpos: object) -> None:
+    assert parse_stub("f", {**_STUB, "revpos": revpos}).revpos is None
 
 
 @pytest.mark.parametrize("stubs", [None, [], ["f"], "f", "", 0, True, 1.5])
@@ -216,6 +229,8 @@ def test_attachments_that_are_no_object(stubs: object) -> None:
     document = _document(stubs)
     with pytest.raises(BadDocument, match="_attachments"):
         document.attachment("f")
+    with pytest.raises(BadDocument, match="_attachments"):
+        list(document.attachments())
 
 
 # --- digests ------------------------------------------------------------------------------------------------

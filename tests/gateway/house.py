@@ -18,6 +18,8 @@ from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.nodes import Node
 from txcouchdl.gateway.app import Gateway
 from txcouchdl.gateway.connections import Connections
+from txcouchdl.gateway.cors import AllowedOrigins
+from txcouchdl.gateway.description import Presentation
 from txcouchdl.gateway.limits import ClientLimits
 from txcouchdl.gateway.peers import TrustedProxies
 from txcouchdl.gateway.site import GatewaySite
@@ -107,6 +109,8 @@ class House:
         nodes: int = 1,
         trusted_proxies: Sequence[str] = (),
         client_limits: ClientLimits = CLIENT_LIMITS,
+        origins: Sequence[str] = (),
+        inline: Sequence[str] = (),
     ) -> None:
         self.network = Network()
         docs = {"/db/doc": Doc({token_key: TOKEN}, attachments or {})}
@@ -116,8 +120,14 @@ class House:
             self.network.listen(NODE_PORT + number, node)
         urls = [node_url.replace(str(NODE_PORT), str(NODE_PORT + number)) for number in range(nodes)]
         self.cluster = Cluster.of([Node.parse(url) for url in urls], MemoryAgents(self.network), self.network, limits)
-        proxies = TrustedProxies.parse(trusted_proxies)
-        self.gateway = Gateway(self.cluster, TokenRule(token_key), self.network, proxies=proxies)
+        self.gateway = Gateway(
+            self.cluster,
+            TokenRule(token_key),
+            self.network,
+            proxies=TrustedProxies.parse(trusted_proxies),
+            origins=AllowedOrigins.parse(origins),
+            presentation=Presentation.parse(inline),
+        )
         self.log: list[str] = []
         self.connections = Connections(client_limits, self.network)
         self.site = GatewaySite(self.gateway.app.resource(), self.network, self.connections, self.log.append)

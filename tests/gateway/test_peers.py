@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from txcouchdl.gateway.peers import TrustedProxies
+from txcouchdl.gateway.peers import Site, TrustedProxies
 
 _PROXIES = TrustedProxies.parse(["10.0.0.0/8", "192.0.2.1", "2001:db8:1::/48", "unix"])
 
@@ -239,3 +239,44 @@ def test_whatever_comes_is_a_plain_text(peer: str | None, field: str | None) -> 
         assert client == str(address)
         assert address.version == 4 or (not address.ipv4_mapped and address.scope_id is None)
     assert (client == "unix") <= (peer is None)
+
+
+# --- which site a client takes us for -----------------------------------------------------------------------
+
+_OWN = Site("http", "gateway:8000")
+
+
+@pytest.mark.parametrize(
+    ("proto", "host", "site"),
+    [
+        (None, None, "http://gateway:8000"),
+        ("https", None, "https://gateway:8000"),
+        ("HTTPS", "files.example", "https://files.example"),
+        (None, "files.example:8443", "http://files.example:8443"),
+        ("https", "[2001:db8::1]:8443", "https://[2001:db8::1]:8443"),
+        # The nearest proxy's is the last.
+        ("http, https", "evil.example, files.example", "https://files.example"),
+        ("https,", "files.example,", "http://gateway:8000"),
+        ("javascript", "files.example", "http://files.example"),
+        ("", "", "http://gateway:8000"),
+        ("https", "a/b", "https://gateway:8000"),
+        ("https", "a@b", "https://gateway:8000"),
+        ("https", "a b", "https://gateway:8000"),
+        ("https", 'a"b', "https://gateway:8000"),
+        ("https", "a:b", "https://gateway:8000"),
+        ("https", "bücher.example", "https://gateway:8000"),
+    ],
+)
+def test_the_site_that_a_trusted_proxy_names(proto: str | None, host: str | None, site: str) -> None:
+    for peer in ("10.1.2.3", None):
+        assert _PROXIES.site_of(peer, _OWN, proto, host).url("/x") == f"{site}/x"
+
+
+@pytest.mark.parametrize("peer", ["203.0.113.5", "no address"])
+def test_nobody_else_names_a_site(peer: str) -> None:
+    assert _PROXIES.site_of(peer, _OWN, "https", "evil.example") == _OWN
+
+
+@pytest.mark.parametrize("host", [None, "", "a/b", "a b", "a@b", "<x>", "a" * 300, "x\n"])
+def test_a_site_without_a_host_is_just_a_path(host: str | None) -> None:
+    assert Site("https", host).url("/db/doc/") == "/db/doc/"

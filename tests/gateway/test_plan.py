@@ -4,6 +4,7 @@ slices, by positions in sets, by the mail parser.
 """
 
 import email
+import json
 import re
 from collections.abc import Sequence
 from typing import Any, Final
@@ -16,7 +17,7 @@ from hypothesis.strategies import DrawFn, composite
 
 from tests import strategies
 from txcouchdl.couch.documents import AttachmentStub, Digest, Storage
-from txcouchdl.gateway.description import Presentation, entity_tag, safe_content_type, sent_type
+from txcouchdl.gateway.description import Description, entity_tag, safe_content_type, sent_type
 from txcouchdl.gateway.plan import (
     DeliveryPlan,
     Part,
@@ -504,7 +505,7 @@ def test_the_fields_of_a_200() -> None:
 
 def test_no_content_type_is_no_field() -> None:
     for content_type in (None, "", " ", "\t \t", "\r\n"):
-        stub = attrs.evolve(_STUB, content_type=content_type)
+        stub = attrs.evolve(_STUB, name="nameless", content_type=content_type)
         assert "Content-Type" not in _fields(_plan(stub))
         assert "Content-Type" not in _fields(_plan(stub, range="bytes=0-0"))
         plan = _plan(stub, range="bytes=0-0,2-2")
@@ -583,8 +584,72 @@ def test_any_content_type_is_made_safe(content_type: str) -> None:
 )
 def test_what_could_be_a_page_is_sandboxed(content_type: str | None, is_sandboxed: bool) -> None:
     for stub in (_STUB, _COMPRESSED, _ENCODED, _EMPTY):
-        fields = _fields(_plan(attrs.evolve(stub, content_type=content_type)))
+        fields = _fields(_plan(attrs.evolve(stub, name="nameless", content_type=content_type)))
         assert ("sandbox" in fields["Content-Security-Policy"].split("; ")) == is_sandboxed
+
+
+# --- what the address demands -------------------------------------------------------------------------------
+
+_PIN: Final = "md5-3IX8fosrGklBjeSPh1WzuQ=="
+_OTHER: Final = "md5-AAAAAAAAAAAAAAAAAAAAAA=="
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("facts", [{}, {"range": "bytes=5-"}, {"if_none_match": _ETAG}, {"if_match": "*"}])
+def test_a_digest_that_is_right_changes_nothing(method: str, facts: dict[str, str]) -> None:
+    assert _plan(method=method, digest=_PIN, **facts) == _plan(method=method, **facts)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("facts", [{}, {"range": "bytes=5-"}, {"if_none_match": _ETAG}, {"if_match": _ETAG}])
+def test_another_digest_is_412_whatever_else_is_asked(method: str, facts: dict[str, str]) -> None:
+    plan = _plan(method=method, digest=_OTHER, **facts)
+    assert (plan.status, plan.parts) == (412, ())
+    assert json.loads(plan.trailer)["reason"] == "The attachment is not the one that digest names."
+    assert _fields(plan)["ETag"] == _ETAG
+
+
+def test_a_plus_that_was_not_encoded_is_a_plus() -> None:
+    stub = attrs.evolve(_STUB, digest=Digest(b"\xfb" * 16))
+    assert "+" in stub.digest.text
+    assert _plan(stub, digest=stub.digest.text.replace("+", " ")).status == 200
+
+
+def test_a_pin_tells_what_was_done_to_the_stored_bytes() -> None:
+    """The same gzip bytes may be sent inflated, or, uploaded as what they are, as they are."""
+    assert Description(_STUB).pin == _PIN
+    assert Description(_ENCODED).pin == f"{_PIN}+gunzip"
+    assert _plan(_ENCODED, digest=f"{_PIN}+gunzip").status == 200
+    assert _plan(_STUB, digest=f"{_PIN}+gunzip").status == 412
+    # What a person knows is the stub's digest.
+    assert _plan(_ENCODED, digest=_PIN).status == 200
+
+
+@given(strategies.stubs(), strategies.stubs())
+def test_a_pin_opens_what_it_was_made_of(stub: AttachmentStub, other: AttachmentStub) -> None:
+    pin = Description(stub).pin
+    assert _plan(stub, digest=pin).status == 200
+    assert (_plan(other, digest=pin).status == 200) == (pin in {Description(other).pin, other.digest.text})
+
+
+@pytest.mark.parametrize(
+    "digest",
+    ["", "md5-", "md5-AAAA", _PIN[4:], f"MD5-{_PIN[4:]}", f"{_PIN}, {_PIN}", f"{_PIN}+gzip", "1-abc", "\ufffd"],
+)
+def test_what_is_no_digest_is_400(digest: str) -> None:
+    plan = _plan(digest=digest)
+    assert (plan.status, json.loads(plan.trailer)["reason"]) == (400, "Invalid digest format")
+
+
+@pytest.mark.parametrize("facts", [{}, {"range": "bytes=5-"}, {"range": "bytes=0-1,5-6"}])
+def test_download(facts: dict[str, str]) -> None:
+    def disposition(download: str | None) -> str:
+        return _fields(_plan(download=download, **facts))["Content-Disposition"]
+
+    assert disposition(None) == 'inline; filename="v.mp4"'
+    assert disposition("") == 'attachment; filename="v.mp4"'
+    assert disposition("other.bin") == 'attachment; filename="other.bin"'
+    assert disposition("../ü\r\n.txt") == "attachment; filename=\"___.txt\"; filename*=UTF-8''%C3%BC__.txt"
 
 
 def test_options() -> None:

@@ -56,14 +56,15 @@ async def fill(node: Node, rule: TokenRule, agent: IAgent) -> None:
             document["_rev"] = (await filler.put(target, media, {201}, content_type))["rev"]
 
 
-def links(gateway: str) -> Iterator[tuple[str, str]]:
+def links(gateway: str) -> Iterator[str]:
     """
-    Each attachment's name and address.
+    The address of the document's page, and those of its attachments.
 
     :param gateway: the URL of the gateway, without a slash at its end.
     """
+    yield f"{gateway}{document_path(_DATABASE, _DOCUMENT)}/?token={TOKEN}"
     for name in _MEDIA:
-        yield name, f"{gateway}{attachment_path(AttachmentAddress(_DATABASE, _DOCUMENT, name))}?token={TOKEN}"
+        yield f"{gateway}{attachment_path(AttachmentAddress(_DATABASE, _DOCUMENT, name))}?token={TOKEN}"
 
 
 def _nested(key: str, value: str) -> dict[str, Any]:

@@ -1,0 +1,338 @@
+"""A document's page: what is told, to whom, and where its links lead."""
+
+import json
+from typing import Any
+from urllib.parse import unquote, urljoin, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests import strategies
+from tests.gateway.house import TOKEN, Answer, House
+from tests.scripted import Doc, Stored
+from txcouchdl.couch.documents import AttachmentStub, Document
+from txcouchdl.couch.names import AttachmentAddress, DocumentAddress, parse_address
+from txcouchdl.gateway.facts import parse_query
+from txcouchdl.gateway.pages import PageFacts, plan_page, wants_html
+from txcouchdl.page import html
+
+FILM = Stored(b"film" * 10, "video/mp4")
+TEXT = Stored.compressed(b"text" * 100)
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"}
+
+
+@pytest.fixture
+def house() -> House:
+    return House({"film.mp4": FILM, "text.txt": TEXT})
+
+
+def listed(answer: Answer) -> dict[str, Any]:
+    assert (answer.status, answer["Content-Type"]) == (200, "application/json")
+    data: dict[str, Any] = json.loads(answer.body)
+    return data
+
+
+def page(house: House, query: str = f"token={TOKEN}", headers: dict[str, str] | None = None) -> Answer:
+    return house.ask(f"/db/doc/?{query}", headers)
+
+
+# --- as data ------------------------------------------------------------------------------------------------
+
+
+def test_the_attachments_as_data(house: House) -> None:
+    assert listed(page(house, headers={"Accept": "application/json"})) == {
+        "database": "db",
+        "id": "doc",
+        "rev": house.doc.rev,
+        "attachments": [
+            {
+                "name": "film.mp4",
+                "url": f"http://test/db/doc/film.mp4?token={TOKEN}",
+                "content_type": "video/mp4",
+                "length": 40,
+                "digest": FILM.stub["digest"],
+                "revpos": 1,
+            },
+            {
+                "name": "text.txt",
+                "url": f"http://test/db/doc/text.txt?token={TOKEN}",
+                "content_type": "text/plain",
+                "length": 400,
+                "digest": TEXT.stub["digest"],
+                "revpos": 1,
+            },
+        ],
+    }
+
+
+def test_a_listed_address_leads_there(house: House) -> None:
+    for each in listed(page(house))["attachments"]:
+        answer = house.ask(each["url"])
+        assert (answer.status, len(answer.body)) == (200, each["length"])
+
+
+def test_a_length_that_is_not_known_is_null_until_it_is() -> None:
+    house = House({"upload.txt": Stored.encoded(TEXT.stored)})
+    assert listed(page(house))["attachments"][0]["length"] is None
+    assert house.get("upload.txt").status == 200
+    assert listed(page(house))["attachments"][0]["length"] == 400
+
+
+def test_a_document_without_attachments() -> None:
+    house = House()
+    assert listed(page(house))["attachments"] == []
+    assert page(house, headers=BROWSER).status == 200
+
+
+def test_types_are_those_that_are_sent() -> None:
+    house = House({"a.flac": Stored(b"1", None), "b": Stored(b"2", None), "c": Stored(b"3", "text/€")})
+    types = [each["content_type"] for each in listed(page(house))["attachments"]]
+    assert types == ["audio/flac", None, "text/€"]
+
+
+def test_a_stub_that_makes_no_sense_spoils_nothing(house: House) -> None:
+    house.doc.attachments["film.mp4"] = Stored(b"", "video/mp4", "br")
+    assert [each["name"] for each in listed(page(house))["attachments"]] == ["text.txt"]
+
+
+def test_in_the_order_of_people() -> None:
+    names = ["Track 1", "track 2", "track 02", "track 10", "Track 10b", "Track ²", "übung", "_hidden"]
+    house = House(dict.fromkeys(sorted(names, reverse=True), FILM))
+    told = [each["name"] for each in listed(page(house))["attachments"]]
+    assert told == ["Track 1", "track 02", "track 2", "track 10", "Track 10b", "Track ²", "übung"]
+
+
+@given(st.lists(strategies.names | st.text("a1 0²٣", max_size=8)))
+def test_any_names_have_an_order(names: list[str]) -> None:
+    stubs = [_stub(name) for name in names]
+    listings = [_data(given)["attachments"] for given in (stubs, stubs[::-1])]
+    assert listings[0] == listings[1]
+
+
+# --- where links lead ---------------------------------------------------------------------------------------
+
+
+def _stub(name: str) -> AttachmentStub:
+    document = Document("doc", "1-abc", {"_attachments": {name: FILM.stub}})
+    # A reserved name is listed by nobody, but it has an order and an address.
+    return next(document.attachments(), None) or AttachmentStub(name, None, *_SOME)
+
+
+_film = Document("doc", "1-abc", {"_attachments": {"x": FILM.stub}}).attachment("x")
+assert _film is not None
+_SOME = (_film.digest, _film.storage, _film.stored_length, _film.length)
+
+
+def _data(
+    stubs: list[AttachmentStub], facts: PageFacts | None = None, base: str = "", document_id: str = "doc"
+) -> dict[str, Any]:
+    address = DocumentAddress("db", document_id)
+    plan = plan_page(facts or PageFacts(), address, Document(document_id, "1-abc", {}), stubs, base)
+    assert plan.content_length == len(plan.trailer)
+    data: dict[str, Any] = json.loads(plan.trailer)
+    return data
+
+
+@given(strategies.names | strategies.utf8_text, st.binary(min_size=1), st.none() | st.just("1-abc"), st.booleans())
+def test_a_link_leads_to_its_attachment_with_all_that_it_needs(
+    name: str, token: bytes, rev: str | None, is_pinning: bool
+) -> None:
+    stub = _stub(name)
+    facts = PageFacts(token, token, rev, is_pinning)
+    (told,) = _data([stub], facts, "https://h/db/doc/")["attachments"]
+    if told["url"] is None:
+        assert name in {"", ".", ".."} or "" in name.split("/")
+        return
+    # As a browser reads it, relative or not.
+    url = urlsplit(urljoin("https://h/db/doc/?token=x", told["url"]))
+    assert (url.scheme, url.netloc, url.fragment) == ("https", "h", "")
+    assert parse_address(url.path.encode("ascii")) == AttachmentAddress("db", "doc", name)
+    expected = {b"token": [token], b"rev": [b"1-abc"], b"digest": [stub.digest.text.encode()]}
+    assert parse_query(url.query.encode("ascii")) == {
+        name: value
+        for name, value in expected.items()
+        if {b"token": True, b"rev": rev is not None, b"digest": is_pinning}[name]
+    }
+
+
+@pytest.mark.parametrize("name", ["a//b", "/a", "a/", "..", "."])
+def test_what_cannot_be_addressed_has_no_address(name: str) -> None:
+    house = House({name: FILM, "film.mp4": FILM})
+    addresses = {each["name"]: each["url"] for each in listed(page(house))["attachments"]}
+    assert addresses == {name: None, "film.mp4": f"http://test/db/doc/film.mp4?token={TOKEN}"}
+    assert page(house, headers=BROWSER).status == 200
+
+
+def test_a_token_from_a_field_stays_out_of_addresses(house: House) -> None:
+    answer = house.ask("/db/doc/", {"Authorization": f"Bearer {TOKEN}"})
+    assert listed(answer)["attachments"][0]["url"] == "http://test/db/doc/film.mp4"
+    assert TOKEN.encode() not in answer.body
+    answer = house.ask("/db/doc/", {"Authorization": f"Bearer {TOKEN}", **BROWSER})
+    assert answer.status == 200
+    assert TOKEN.encode() not in answer.body
+    assert b'"film.mp4?download"' in answer.body
+
+
+def test_pins(house: House) -> None:
+    url = listed(page(house, f"token={TOKEN}&pin"))["attachments"][0]["url"]
+    digest = FILM.stub["digest"]
+    assert unquote(url) == f"http://test/db/doc/film.mp4?token={TOKEN}&digest={digest}"
+    assert house.ask(url).body == FILM.stored
+    house.doc.attachments["film.mp4"] = Stored(b"another", "video/mp4")
+    assert house.ask(url).status == 412
+
+
+def test_pins_of_what_was_uploaded_compressed() -> None:
+    house = House({"upload.txt": Stored.encoded(TEXT.stored)})
+    (told,) = listed(page(house, f"token={TOKEN}&pin"))["attachments"]
+    assert house.ask(told["url"]).body == b"text" * 100
+    house.doc.attachments["upload.txt"] = Stored(TEXT.stored, "application/gzip")
+    assert house.ask(told["url"]).status == 412, "the same digest, and other bytes"
+
+
+def test_a_revision_is_kept(house: House) -> None:
+    rev = house.doc.rev
+    data = listed(page(house, f"token={TOKEN}&rev={rev}"))
+    assert data["rev"] == rev
+    assert data["attachments"][0]["url"] == f"http://test/db/doc/film.mp4?token={TOKEN}&rev={rev}"
+    assert page(house, f"token={TOKEN}&rev=nonsense").status == 400
+    assert page(house, f"token={TOKEN}&rev=9-{'0' * 32}").status == 404
+
+
+def test_a_design_document() -> None:
+    house = House()
+    house.node.docs["/db/_design/app"] = Doc({"download_token": TOKEN}, {"i.png": Stored(b"png", "image/png")})
+    answer = house.ask(f"/db/_design/app/?token={TOKEN}")
+    assert listed(answer)["attachments"][0]["url"] == f"http://test/db/_design/app/i.png?token={TOKEN}"
+
+
+# --- who is told, and as what -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("headers", [{}, BROWSER])
+@pytest.mark.parametrize(
+    "target",
+    [
+        *(
+            "/db/doc/",
+            "/db/doc/?token=",
+            "/db/doc/?token=guess",
+            "/db/doc/?token=s3cret&token=s3cret",
+            "/db/nope/?token=x",
+        ),
+        *("/nope/doc/?token=s3cret", "/_users/doc/?token=s3cret", "/db/_local/?token=s3cret", "/db//?token=s3cret"),
+        *("/db/_design//?token=s3cret", "/db/doc/?token=guess&rev=1-abc", "/db/doc/?token=guess&rev=nonsense"),
+    ],
+)
+def test_without_the_right_token_it_is_the_same_403(house: House, target: str, headers: dict[str, str]) -> None:
+    answer, other = house.ask(target, headers), house.ask("/db/doc/film.mp4?token=guess")
+    assert answer.status == 403
+    assert (answer.headers | {"date": ""}, answer.body) == (other.headers | {"date": ""}, other.body)
+
+
+def test_wrong_tokens_are_counted(house: House) -> None:
+    statuses = [house.ask("/db/doc/?token=guess").status for _ in range(61)]
+    assert statuses == [403] * 60 + [429]
+    assert page(house).status == 200
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_html"),
+    [
+        (None, False),
+        ("", False),
+        ("*/*", False),
+        ("application/json", False),
+        ("application/json, text/html", False),
+        ("text/html", True),
+        ("text/*", True),
+        (BROWSER["Accept"], True),
+        ("text/html;q=0.5, application/json;q=0.4", True),
+        ("text/html;q=0.4, application/json;q=0.5", False),
+        ("text/html;q=0", False),
+        ("image/png", False),
+        (";;;,q=", False),
+    ],
+)
+def test_people_and_programs(accept: str | None, is_html: bool) -> None:
+    assert wants_html(accept) == is_html
+
+
+@given(st.text(st.characters(max_codepoint=255)))
+def test_any_accept_field_is_answered(accept: str) -> None:
+    wants_html(accept)
+
+
+def test_a_page_for_people(house: House) -> None:
+    answer = page(house, headers=BROWSER)
+    assert (answer.status, answer["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert b"film.mp4" in answer.body
+    assert f'"film.mp4?token={TOKEN}&amp;download"'.encode() in answer.body
+    assert answer["Content-Security-Policy"] == html.POLICY
+    assert "script" not in html.POLICY
+    assert answer["Referrer-Policy"] == "no-referrer"
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    assert answer["Cache-Control"] == "private, no-cache"
+    assert "Accept" in answer["Vary"]
+
+
+@pytest.mark.parametrize("headers", [{}, BROWSER])
+def test_head(house: House, headers: dict[str, str]) -> None:
+    whole = page(house, headers=headers)
+    answer = house.ask(f"/db/doc/?token={TOKEN}", headers, "HEAD")
+    assert answer.body == b""
+    assert answer.headers | {"date": ""} == whole.headers | {"date": ""}
+
+
+def test_a_page_has_no_ranges(house: House) -> None:
+    answer = page(house, headers={"Range": "bytes=0-1", "If-Range": '"x"'})
+    assert answer.status == 200
+    assert "accept-ranges" not in answer.headers
+
+
+def test_a_page_reads_the_document_and_nothing_else(house: House) -> None:
+    page(house, headers=BROWSER)
+    assert [each.path for each in house.node.asked] == ["/db/doc"]
+    house.assert_at_rest()
+
+
+def test_caches_know_that_there_are_two_pages_and_many_sites() -> None:
+    house = House({"film.mp4": FILM}, origins=["https://a.example"])
+    answer = page(house, headers={"Origin": "https://a.example"})
+    assert answer["Vary"] == "Accept, Origin"
+    assert answer["Access-Control-Allow-Origin"] == "https://a.example"
+
+
+# --- which site it is ---------------------------------------------------------------------------------------
+
+
+def url(house: House, **headers: str) -> str:
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    first: str = listed(page(house, headers=fields))["attachments"][0]["url"]
+    return first.removesuffix(f"?token={TOKEN}")
+
+
+def test_addresses_are_the_clients_own(house: House) -> None:
+    assert url(house) == "http://test/db/doc/film.mp4"
+
+
+def test_nobody_is_believed_who_is_not_trusted(house: House) -> None:
+    assert url(house, X_Forwarded_Proto="https", X_Forwarded_Host="evil.example") == "http://test/db/doc/film.mp4"
+
+
+def test_behind_a_proxy() -> None:
+    house = House({"film.mp4": FILM}, trusted_proxies=["127.0.0.1"])
+    assert url(house) == "http://test/db/doc/film.mp4"
+    assert url(house, X_Forwarded_Proto="https") == "https://test/db/doc/film.mp4"
+    assert url(house, X_Forwarded_Host="files.example:8443") == "http://files.example:8443/db/doc/film.mp4"
+    told = url(house, X_Forwarded_Proto="https", X_Forwarded_Host="files.example")
+    assert told == "https://files.example/db/doc/film.mp4"
+
+
+def test_a_client_that_names_no_host(house: House) -> None:
+    client = house.connect()
+    client.transport.write(f"GET /db/doc/?token={TOKEN} HTTP/1.0\r\n\r\n".encode())
+    house.network.run()
+    data = json.loads(client.received.partition(b"\r\n\r\n")[2])
+    assert data["attachments"][0]["url"] == f"/db/doc/film.mp4?token={TOKEN}"
