@@ -75,13 +75,13 @@ def test_a_recorded_document(
     assert (stub.storage, stub.stored_length, stub.length) == (storage, stored_length, length)
     assert stub.revpos is not None
     assert stub.revpos > 0
-    assert stub in document.attachments()
+    assert name in document.attachment_names()
 
 
 def test_a_document_may_have_no_attachments() -> None:
     document = parse_document(b'{"_id": "doc", "_rev": "1-abc"}', "doc")
     assert document.attachment("f") is None
-    assert list(document.attachments()) == []
+    assert document.attachment_names() == []
 
 
 def test_a_recorded_document_has_no_others() -> None:
@@ -95,7 +95,7 @@ def test_no_attachment_begins_with_an_underscore(name: str) -> None:
     """Below a design document these are handlers, whatever somebody has written into the object."""
     document = _document({name: _STUB})
     assert document.attachment(name) is None
-    assert list(document.attachments()) == []
+    assert document.attachment_names() == []
 
 
 @given(strategies.stub_objects(), strategies.hostile_names)
@@ -215,8 +215,7 @@ def test_a_bad_stub_does_not_spoil_its_neighbours(bad: Any, name: str) -> None:
     document = _document({name: bad, "good": _STUB})
     assert document.attachment("good") == parse_stub("good", _STUB)
     assert document.attachment("missing " + name) is None
-    assert parse_stub("good", _STUB) in document.attachments()
-    assert {stub.name for stub in document.attachments()} <= {"good", name}
+    assert set(document.attachment_names()) == {"good"} | ({name} if not name.startswith("_") else set())
 
 
 @pytest.mark.parametrize("revpos", [None, "1", 1.5, True, [1], {}])
@@ -230,7 +229,7 @@ def test_attachments_that_are_no_object(stubs: object) -> None:
     with pytest.raises(BadDocument, match="_attachments"):
         document.attachment("f")
     with pytest.raises(BadDocument, match="_attachments"):
-        list(document.attachments())
+        document.attachment_names()
 
 
 # --- digests ------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """A document's page: what is told, to whom, and where its links lead."""
 
 import json
+import re
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from tests import strategies
 from tests.gateway.house import TOKEN, Answer, House
 from tests.scripted import Doc, Stored
-from txcouchdl.couch.documents import AttachmentStub, Document
+from txcouchdl.couch.documents import Document
 from txcouchdl.couch.names import AttachmentAddress, DocumentAddress, parse_address
 from txcouchdl.gateway.facts import parse_query
 from txcouchdl.gateway.pages import PageFacts, plan_page, wants_html
@@ -45,6 +46,8 @@ def test_the_attachments_as_data(house: House) -> None:
         "database": "db",
         "id": "doc",
         "rev": house.doc.rev,
+        "total": 2,
+        "next": None,
         "attachments": [
             {
                 "name": "film.mp4",
@@ -105,42 +108,72 @@ def test_in_the_order_of_people() -> None:
 
 @given(st.lists(strategies.names | st.text("a1 0²٣", max_size=8)))
 def test_any_names_have_an_order(names: list[str]) -> None:
-    stubs = [_stub(name) for name in names]
-    listings = [_data(given)["attachments"] for given in (stubs, stubs[::-1])]
-    assert listings[0] == listings[1]
+    assert _data(names)["attachments"] == _data(names[::-1])["attachments"]
+
+
+# --- page by page -------------------------------------------------------------------------------------------
+
+
+def test_a_document_with_many_attachments_is_told_page_by_page() -> None:
+    house = House({f"{number}.mp4": FILM for number in range(1203)})
+    target: str | None = f"http://test/db/doc/?token={TOKEN}&pin"
+    names, pages = [], 0
+    while target is not None:
+        data = listed(house.ask(target))
+        assert data["total"] == 1203
+        assert all("&digest=" in each["url"] for each in data["attachments"])
+        names += [each["name"] for each in data["attachments"]]
+        target, pages = data["next"], pages + 1
+    assert (names, pages) == ([f"{number}.mp4" for number in range(1203)], 3)
+
+
+def test_pages_for_people_lead_to_each_other() -> None:
+    house = House({f"{number}.mp4": FILM for number in range(1001)})
+
+    def links(skip: int) -> set[str]:
+        answer = page(house, f"token={TOKEN}&skip={skip}", BROWSER)
+        assert answer.status == 200
+        return set(re.findall(r'href="(\?[^"]*)"', answer.body.decode().replace("&amp;", "&")))
+
+    assert links(0) == {f"?token={TOKEN}&skip=500"}
+    assert links(500) == {f"?token={TOKEN}&skip={skip}" for skip in (0, 1000)}
+    assert links(300) == {f"?token={TOKEN}&skip={skip}" for skip in (0, 800)}
+    assert links(1000) == {f"?token={TOKEN}&skip=500"}
+
+
+def test_behind_the_last_one_is_nothing(house: House) -> None:
+    data = listed(page(house, f"token={TOKEN}&skip=999999999"))
+    assert (data["attachments"], data["total"], data["next"]) == ([], 2, None)
+
+
+@pytest.mark.parametrize("skip", ["", "-1", "+1", "1.0", "x", "1,1", "%D9%A1", "9" * 10])
+def test_what_is_no_number_to_skip(house: House, skip: str) -> None:
+    answer = page(house, f"token={TOKEN}&skip={skip}")
+    assert (answer.status, json.loads(answer.body)["error"]) == (400, "query_parse_error")
 
 
 # --- where links lead ---------------------------------------------------------------------------------------
 
 
-def _stub(name: str) -> AttachmentStub:
-    document = Document("doc", "1-abc", {"_attachments": {name: FILM.stub}})
-    # A reserved name is listed by nobody, but it has an order and an address.
-    return next(document.attachments(), None) or AttachmentStub(name, None, *_SOME)
-
-
-_film = Document("doc", "1-abc", {"_attachments": {"x": FILM.stub}}).attachment("x")
-assert _film is not None
-_SOME = (_film.digest, _film.storage, _film.stored_length, _film.length)
-
-
-def _data(
-    stubs: list[AttachmentStub], facts: PageFacts | None = None, base: str = "", document_id: str = "doc"
-) -> dict[str, Any]:
-    address = DocumentAddress("db", document_id)
-    plan = plan_page(facts or PageFacts(), address, Document(document_id, "1-abc", {}), stubs, base)
+def _data(names: list[str], facts: PageFacts | None = None, base: str = "") -> dict[str, Any]:
+    document = Document("doc", "1-abc", {"_attachments": dict.fromkeys(names, FILM.stub)})
+    plan = plan_page(facts or PageFacts(), DocumentAddress("db", "doc"), document, base)
     assert plan.content_length == len(plan.trailer)
     data: dict[str, Any] = json.loads(plan.trailer)
     return data
 
 
-@given(strategies.names | strategies.utf8_text, st.binary(min_size=1), st.none() | st.just("1-abc"), st.booleans())
+@given(
+    (strategies.names | strategies.utf8_text).filter(lambda name: not name.startswith("_")),
+    st.binary(min_size=1),
+    st.none() | st.just("1-abc"),
+    st.booleans(),
+)
 def test_a_link_leads_to_its_attachment_with_all_that_it_needs(
     name: str, token: bytes, rev: str | None, is_pinning: bool
 ) -> None:
-    stub = _stub(name)
-    facts = PageFacts(token, token, rev, is_pinning)
-    (told,) = _data([stub], facts, "https://h/db/doc/")["attachments"]
+    facts = PageFacts(token, token, rev, is_pinning=is_pinning)
+    (told,) = _data([name], facts, "https://h/db/doc/")["attachments"]
     if told["url"] is None:
         assert name in {"", ".", ".."} or "" in name.split("/")
         return
@@ -148,7 +181,7 @@ def test_a_link_leads_to_its_attachment_with_all_that_it_needs(
     url = urlsplit(urljoin("https://h/db/doc/?token=x", told["url"]))
     assert (url.scheme, url.netloc, url.fragment) == ("https", "h", "")
     assert parse_address(url.path.encode("ascii")) == AttachmentAddress("db", "doc", name)
-    expected = {b"token": [token], b"rev": [b"1-abc"], b"digest": [stub.digest.text.encode()]}
+    expected = {b"token": [token], b"rev": [b"1-abc"], b"digest": [FILM.stub["digest"].encode()]}
     assert parse_query(url.query.encode("ascii")) == {
         name: value
         for name, value in expected.items()

@@ -9,8 +9,7 @@ import binascii
 import json
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
@@ -137,16 +136,13 @@ class Document:
         stubs = self._stubs()
         return parse_stub(name, stubs[name]) if name in stubs and not _is_reserved(name) else None
 
-    def attachments(self) -> Iterator[AttachmentStub]:
+    def attachment_names(self) -> list[str]:
         """
-        The stubs of all attachments. One that is not what CouchDB would write is left out.
+        The names of all attachments, whatever their stubs are like.
 
         :raises BadDocument: if ``_attachments`` is not what CouchDB would write.
         """
-        for name, stub in self._stubs().items():
-            with suppress(BadDocument):
-                if not _is_reserved(name):
-                    yield parse_stub(name, stub)
+        return [name for name in self._stubs() if not _is_reserved(name)]
 
     def _stubs(self) -> Mapping[str, Any]:
         stubs = self.fields.get("_attachments", {})

@@ -139,9 +139,8 @@ class Gateway:
         route = Route(self._cluster)
         current = await self._authorized(request, route, address, facts.token)
         document = current if facts.rev is None else await _revision(route, current, address, facts.rev)
-        stubs = map(self._lengths.completed, document.attachments())
         base = site.url(f"{document_path(address.database, address.document_id)}/")
-        answer(plan_page(facts, address, document, stubs, base), request)
+        answer(plan_page(facts, address, document, base, self._lengths.completed), request)
 
     async def _serve_as_it_is(self, request: Request, address: AttachmentAddress, facts: RequestFacts) -> None:
         """Serve an attachment as it is now, even if it changes while it is looked for."""

@@ -39,6 +39,7 @@ def page_facts_of(query: bytes, headers: Headers) -> PageFacts:
         token=_token(parameters, headers),
         token_in_address=shown[0] if len(shown) == 1 else None,
         rev=_parameter(parameters, b"rev"),
+        skip=_parameter(parameters, b"skip"),
         is_pinning=b"pin" in parameters,
         wants_html=wants_html(field_of(headers, b"Accept")),
     )

@@ -6,7 +6,7 @@ with the token in them; whoever showed it in a header field shows it there again
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import quote
 
@@ -14,16 +14,22 @@ from attrs import field, frozen
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
-from txcouchdl.couch.documents import AttachmentStub, Document
+from txcouchdl.couch.documents import AttachmentStub, BadDocument, Document
 from txcouchdl.couch.names import DocumentAddress, is_linkable, quote_segment
 from txcouchdl.gateway.description import SAFETY, Description
-from txcouchdl.gateway.plan import DeliveryPlan
+from txcouchdl.gateway.errors import ErrorAnswer
+from txcouchdl.gateway.plan import DeliveryPlan, plan_error
 from txcouchdl.page import html
 from txcouchdl.page.listing import Entry, Listing, as_json
 
 _JSON: Final = "application/json"
 _HTML: Final = "text/html"
 _NUMBER: Final = re.compile("([0-9]+)")
+_SKIP: Final = re.compile("[0-9]{1,9}")
+_BAD_SKIP: Final = ErrorAnswer(400, "query_parse_error", "skip takes a whole number.")
+
+#: Attachments on one page: a document may have a hundred thousand, and others wait while a page is made.
+PAGE: Final = 500
 
 
 @frozen
@@ -33,6 +39,7 @@ class PageFacts:
 
     :ivar token: as :class:`~txcouchdl.gateway.plan.RequestFacts` has it; so ``rev``.
     :ivar token_in_address: the token, if it was shown there.
+    :ivar skip: ``?skip=``, how many attachments to leave out at the beginning; ``None`` if not given.
     :ivar is_pinning: whether links are to lead to these bytes or to none.
     :ivar wants_html: whether a page for people is wanted, rather than data.
     """
@@ -40,6 +47,7 @@ class PageFacts:
     token: bytes | None = field(default=None, repr=False)
     token_in_address: bytes | None = field(default=None, repr=False)
     rev: str | None = None
+    skip: str | None = None
     is_pinning: bool = False
     wants_html: bool = False
 
@@ -52,18 +60,44 @@ def wants_html(accept: str | None) -> bool:
 
 
 def plan_page(
-    facts: PageFacts, address: DocumentAddress, document: Document, stubs: Iterable[AttachmentStub], base: str
+    facts: PageFacts,
+    address: DocumentAddress,
+    document: Document,
+    base: str,
+    completed: Callable[[AttachmentStub], AttachmentStub] = lambda stub: stub,
 ) -> DeliveryPlan:
     """
     :param facts: of a GET or HEAD whose token is right.
-    :param stubs: the document's attachments.
     :param base: the page's absolute URL, with a slash at its end; empty if it is not known.
+    :param completed: gives a stub the length that it does not tell, if that is known.
+    :raises BadDocument: if the document's attachments are not what CouchDB would write.
     """
-    entries = tuple(_entry(stub, facts) for stub in sorted(stubs, key=lambda stub: _natural_order(stub.name)))
-    listing = Listing(address.database, address.document_id, document.rev, entries)
+    if facts.skip is not None and not _SKIP.fullmatch(facts.skip):
+        return plan_error(_BAD_SKIP)
+    names = sorted(document.attachment_names(), key=_natural_order)
+    skipped = int(facts.skip or 0)
+    stubs = filter(None, (_stub(document, name) for name in names[skipped : skipped + PAGE]))
+    listing = Listing(
+        address.database,
+        address.document_id,
+        document.rev,
+        tuple(_entry(completed(stub), facts) for stub in stubs),
+        total=len(names),
+        skipped=skipped,
+        next=_page_link(facts, skipped + PAGE) if skipped + PAGE < len(names) else None,
+        previous=_page_link(facts, max(0, skipped - PAGE)) if skipped else None,
+    )
     if facts.wants_html:
         return _plan(f"{_HTML}; charset=utf-8", html.render(listing), ("Content-Security-Policy", html.POLICY))
     return _plan(_JSON, as_json(listing, base))
+
+
+def _stub(document: Document, name: str) -> AttachmentStub | None:
+    """One bad stub does not spoil its neighbours."""
+    try:
+        return document.attachment(name)
+    except BadDocument:
+        return None
 
 
 def _plan(content_type: str, body: bytes, *more: tuple[str, str]) -> DeliveryPlan:
@@ -82,7 +116,8 @@ def _plan(content_type: str, body: bytes, *more: tuple[str, str]) -> DeliveryPla
 def _entry(stub: AttachmentStub, facts: PageFacts) -> Entry:
     description = Description(stub)
     content_type = description.content_type
-    parameters = _parameters(facts, description)
+    pin = [f"digest={quote(description.pin, safe='')}"] if facts.is_pinning else []
+    parameters = [*_carried(facts), *pin]
     return Entry(
         name=stub.name,
         # In a header field it stands for its bytes.
@@ -100,12 +135,14 @@ def _link(name: str, parameters: list[str]) -> str | None:
     return "?".join(filter(None, (quote_segment(name), "&".join(parameters)))) if is_linkable(name) else None
 
 
-def _parameters(facts: PageFacts, description: Description) -> list[str]:
-    carried: list[tuple[str, str | bytes | None]] = [
-        ("token", facts.token_in_address),
-        ("rev", facts.rev),
-        ("digest", description.pin if facts.is_pinning else None),
-    ]
+def _page_link(facts: PageFacts, skip: int) -> str:
+    carried = [*_carried(facts), *(["pin"] if facts.is_pinning else [])]
+    return f"?{'&'.join([*carried, f'skip={skip}'])}"
+
+
+def _carried(facts: PageFacts) -> list[str]:
+    """What every link needs to be opened."""
+    carried: list[tuple[str, str | bytes | None]] = [("token", facts.token_in_address), ("rev", facts.rev)]
     return [f"{name}={quote(value, safe='')}" for name, value in carried if value is not None]
 
 

@@ -41,26 +41,41 @@ class Entry:
 @frozen
 class Listing:
     """
-    The attachments of one revision of a document, in the order in which they are to be shown.
+    Attachments of one revision of a document, in the order in which they are to be shown.
 
     :ivar rev: the revision.
+    :ivar total: how many there are.
+    :ivar skipped: how many of them come before these.
+    :ivar next: the address of the listing that goes on behind these, relative to this one's; ``None`` if none does.
+    :ivar previous: the same, of those before.
     """
 
     database: str
     document_id: str
     rev: str
     entries: tuple[Entry, ...]
+    total: int
+    skipped: int = 0
+    next: str | None = field(default=None, repr=False)
+    previous: str | None = field(default=None, repr=False)
 
 
 def as_json(listing: Listing, base: str) -> bytes:
     """
-    The page as data: an object with ``database``, ``id``, ``rev`` and ``attachments``, each of them with ``name``,
-    ``url``, ``content_type``, ``length`` (``null`` if not known), ``digest`` and ``revpos``.
+    The page as data: an object with ``database``, ``id``, ``rev``, ``total``, ``next`` (the URL of the listing that
+    goes on behind this one, or ``null``) and ``attachments``, each of them with ``name``, ``url``, ``content_type``,
+    ``length`` (``null`` if not known), ``digest`` and ``revpos``.
 
     :param base: the absolute URL of the page, with a slash at its end.
     """
-    attachments = [_as_data(entry, base) for entry in listing.entries]
-    data = {"database": listing.database, "id": listing.document_id, "rev": listing.rev, "attachments": attachments}
+    data = {
+        "database": listing.database,
+        "id": listing.document_id,
+        "rev": listing.rev,
+        "total": listing.total,
+        "next": None if listing.next is None else base + listing.next,
+        "attachments": [_as_data(entry, base) for entry in listing.entries],
+    }
     return json.dumps(data, indent=1).encode("ascii") + b"\n"
 
 
