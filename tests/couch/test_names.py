@@ -236,7 +236,7 @@ def test_names_that_links_can_lead_to(name: str) -> None:
     assert is_linkable(name)
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "/", "/a", "a/", "a//b", "//"])
+@pytest.mark.parametrize("name", ["", ".", "..", "/", "/a", "a/", "a//b", "//", "a\ud800.txt"])
 def test_names_that_no_link_can_lead_to(name: str) -> None:
     """CouchDB's paths cannot express them (FINDINGS, section 5), or browsers resolve them away."""
     assert not is_linkable(name)

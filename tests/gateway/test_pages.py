@@ -189,7 +189,7 @@ def test_a_link_leads_to_its_attachment_with_all_that_it_needs(
     }
 
 
-@pytest.mark.parametrize("name", ["a//b", "/a", "a/", "..", "."])
+@pytest.mark.parametrize("name", ["a//b", "/a", "a/", "..", ".", "\ud800"])
 def test_what_cannot_be_addressed_has_no_address(name: str) -> None:
     house = House({name: FILM, "film.mp4": FILM})
     addresses = {each["name"]: each["url"] for each in listed(page(house))["attachments"]}

@@ -22,6 +22,7 @@ from attrs import frozen
 _DESIGN = "_design/"
 _ABSOLUTE_FORM = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _DATABASE_NAME = re.compile(r"[a-z][a-z0-9_$()+/-]*", re.ASCII)
 
 
@@ -138,9 +139,11 @@ def parse_address(path: bytes) -> AttachmentAddress | DocumentAddress:
 def is_linkable(attachment: str) -> bool:
     """
     Whether a URL can lead to an attachment of this name: CouchDB's paths cannot express empty segments in it
-    (FINDINGS, section 5), and browsers resolve lone dots away, however they are quoted.
+    (FINDINGS, section 5), browsers resolve lone dots away, however they are quoted, and half a surrogate pair, which
+    JSON can express, has no UTF-8.
     """
-    return attachment not in {".", ".."} and all(attachment.split("/"))
+    is_encodable = not _SURROGATE.search(attachment)
+    return is_encodable and attachment not in {".", ".."} and all(attachment.split("/"))
 
 
 def quote_segment(text: str) -> str:

@@ -28,7 +28,7 @@ _POLICY: Final = (
 _SANDBOXED: Final = f"sandbox; {_POLICY}"
 # Browsers show these in a player that reads the address again; from within a sandbox it is not let in.
 _PLAYED: Final = frozenset({Kind.AUDIO, Kind.VIDEO})
-# Browsers show these in a viewer, which they do not start in a sandbox: what is left is to save them.
+# Browsers show these in a viewer, which some of them do not start in a sandbox: what is left is to save them.
 _VIEWED: Final = frozenset({"application/pdf", "text/pdf"})
 # May be kept by the client, for no longer than it is still the same: there is no date to guess an age from.
 _CACHING: Final = ("Cache-Control", "private")

@@ -27,19 +27,18 @@ _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _JOINERS: Final = "\u200c\u200d"
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
-#: Players that ask for the beginning of their media as soon as the page is there: about as many as are in view. The
-#: others ask when they are started: a document may have hundreds.
-EAGER_PLAYERS: Final = 8
+# Players that ask for the beginning of their media as soon as the page is there: about as many as are in view. The
+# others ask when they are started: a document may have hundreds.
+_EAGER_PLAYERS: Final = 8
 
-_UNITS: Final = ("kB", "MB", "GB", "TB", "PB", "EB")
+_UNITS: Final = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "PB": 10**15, "EB": 10**18}
 
 
 def render(listing: Listing) -> bytes:
     """The whole page, in UTF-8. What is shown of a listing may be any text, lone surrogates included."""
     return _TEMPLATE.render(
         listing=listing,
-        count=_counted(len(listing.entries), "attachment"),
-        total_size=_total_size([entry.length for entry in listing.entries]),
+        summary=_summary(listing),
         entries=list(zip(listing.entries, _preloads(listing.entries), strict=True)),
     ).encode("utf-8")
 
@@ -47,18 +46,28 @@ def render(listing: Listing) -> bytes:
 def _preloads(entries: Sequence[Entry]) -> Iterable[Literal["metadata", "none"]]:
     """What the player of each entry loads before it is started, if it has one."""
     players = accumulate(int(_is_played(entry)) for entry in entries)
-    return ("metadata" if number <= EAGER_PLAYERS else "none" for number in players)
+    return ("metadata" if number <= _EAGER_PLAYERS else "none" for number in players)
 
 
 def _is_played(entry: Entry) -> bool:
     return entry.link is not None and entry.kind in (Kind.AUDIO, Kind.VIDEO)
 
 
-def _total_size(lengths: Sequence[int | None]) -> str:
-    known = [length for length in lengths if length is not None]
+def _summary(listing: Listing) -> str:
+    """How many attachments there are, and how large they are together; or, of some of them, which these are."""
+    count = _counted(listing.total, "attachment")
+    if listing.next is None and listing.previous is None:
+        return f"{count} · {_total_size(listing)}"
+    if not listing.entries:
+        return count
+    return f"{listing.skipped + 1:,} to {listing.skipped + len(listing.entries):,} of {count}"
+
+
+def _total_size(listing: Listing) -> str:
+    known = [entry.length for entry in listing.entries if entry.length is not None]
     if not known:
         return "size unknown"
-    return _size(sum(known)) if len(known) == len(lengths) else f"at least {_size(sum(known))}"
+    return _size(sum(known)) if len(known) == listing.total else f"at least {_size(sum(known))}"
 
 
 def _size(length: int) -> str:
@@ -66,14 +75,9 @@ def _size(length: int) -> str:
     if length < 1000:
         return _counted(length, "byte")
     # Rounded before the unit is chosen: 999,950 bytes are 1.0 MB and not 1,000.0 kB.
-    power = next((power for power in range(1, len(_UNITS)) if _tenths(length, power) < 10_000), len(_UNITS))
-    tenths = _tenths(length, power)
-    return f"{tenths // 10:,}.{tenths % 10} {_UNITS[power - 1]}"
-
-
-def _tenths(length: int, power: int) -> int:
-    """How many tenths of the unit that is this power of 1000 bytes, to the nearest."""
-    return (length * 10 + 1000**power // 2) // 1000**power
+    tenths = {unit: (length * 10 + size // 2) // size for unit, size in _UNITS.items()}
+    unit = next((unit for unit in tenths if tenths[unit] < 10_000), "EB")
+    return f"{tenths[unit] // 10:,}.{tenths[unit] % 10} {unit}"
 
 
 def _counted(number: int, noun: str) -> str:
