@@ -126,6 +126,10 @@ class Running:
         """The port of its first gateway, or of its ``Store``; waits until it listens."""
         return int(self.out.wait_for(rf"{kind}Site starting on (\d+)")[0][1])
 
+    def page(self) -> str:
+        """The first address that a demo prints: its document's page."""
+        return self.out.wait_for(r"^ +(https?://\S+\?token=\S+)$")[0][1]
+
     def links(self) -> dict[str, str]:
         """The addresses that a demo prints, by attachment name; waits for them."""
         return {match[1]: match[0] for match in self.out.wait_for(r"\bhttps?://\S+/([^/\s]+)\?token=\S+", 3)}

@@ -129,6 +129,17 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 # The demo, by curl.
 
 
+def test_the_first_printed_link_is_the_page(shown: Running) -> None:
+    page = shown.page()
+    assert page.endswith("/demo/tour/?token=open-sesame")
+    for_people = curl("-H", "Accept: text/html", page)
+    assert (for_people.status, for_people.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    data = json.loads(curl(page).body)
+    assert [each["name"] for each in data["attachments"]] == sorted(MEDIA)
+    for each in data["attachments"]:
+        assert digest(curl(each["url"]).body) == digest(MEDIA[each["name"]])
+
+
 @pytest.mark.parametrize("name", MEDIA)
 def test_a_printed_link(shown: Running, name: str) -> None:
     answer = curl(shown.links()[name])
@@ -541,8 +552,10 @@ async def test_started_and_stopped_and_started_again(here: Path) -> None:
         service: IService = GatewayService(options(*DEMO, "-k", "data.token").settings, reactor, printed.callback)
         service.privilegedStartService()
         service.startService()
-        assert (await printed).count("?token=") == 3
-        await maybeDeferred(service.stopService)
+        try:
+            assert (await printed).count("?token=") == 4
+        finally:
+            await maybeDeferred(service.stopService)
 
 
 def test_the_plugin_names_it() -> None:

@@ -6,6 +6,7 @@ that ends the process with one line.
 """
 
 import os
+import socket
 import sys
 from collections.abc import Callable
 from typing import Any, TextIO, cast
@@ -16,6 +17,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.tcp import Port
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -155,7 +157,10 @@ class GatewayService(Service):
         try:
             listening = serverFromString(self._reactor, description).listen(factory)
         except Exception as error:
-            raise StartError(f"{description!r} is no endpoint: {error}") from None
+            # All that Twisted says is "list index out of range", or the name that was looked for.
+            is_missing = description.startswith("systemd:") and isinstance(error, LookupError)
+            why = "systemd has passed no such socket" if is_missing else error
+            raise StartError(f"{description!r} is no endpoint: {why}") from None
         found: list[IListeningPort] = []
         failures: list[Failure] = []
         listening.addCallbacks(found.append, failures.append)
@@ -163,6 +168,8 @@ class GatewayService(Service):
             why = failures[0].getErrorMessage() if failures else "it takes too long"
             raise StartError(f"cannot listen on {description!r}: {why}")
         ports += found
+        if not _is_told_its_family(found[0]):
+            raise StartError(f"{description!r} is no endpoint: the socket is of another domain")
         return _url(found[0], description)
 
     def _begin_demo(self, node: Node, gateway: str) -> None:
@@ -218,6 +225,17 @@ def _leads_nowhere(terminal: TextIO) -> bool:
         return os.path.samestat(os.fstat(terminal.fileno()), os.stat(os.devnull))
     except (OSError, ValueError):
         return False
+
+
+def _is_told_its_family(port: IListeningPort) -> bool:
+    """
+    Whether a port takes its socket for what it is. One from systemd is taken for what the endpoint says: where that is
+    wrong, addresses of clients are what happens to lie in memory, and nobody's guesses are counted.
+    """
+    if not isinstance(port, Port):
+        return True
+    with socket.socket(fileno=os.dup(port.fileno())) as same:
+        return same.family == port.socket.family
 
 
 def _url(port: IListeningPort, description: str) -> str | None:
