@@ -9,9 +9,6 @@ from tests.browser.gateway import Served, Upload, serving
 from tests.browser.media import MEDIA
 from tests.browser.relay import Relay, relay
 
-#: The document with all media.
-MEDIA_DOCUMENT = "media"
-
 
 @pytest.fixture(scope="session")
 def _browser() -> Iterator[Chromium]:
@@ -27,9 +24,8 @@ def _relay() -> Iterator[Relay]:
 
 @pytest.fixture(scope="session")
 def gateway(_relay: Relay, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """It holds the media, and trusts the relay's other origin."""
-    arguments = ()
-    with serving(tmp_path_factory.mktemp("gateway"), *arguments) as served:
+    """Its document ``media`` has them all."""
+    with serving(tmp_path_factory.mktemp("gateway"), "--cors-origin", _relay.trusted_origin) as served:
         served.upload("media", {medium.name: Upload(medium.content_type, medium.data) for medium in MEDIA})
         _relay.start(served.port)
         yield served

@@ -83,6 +83,8 @@ class Chromium:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                # So that what it leaves behind goes with its profile.
+                env=os.environ | {"TMPDIR": str(profile)},
                 # Its children are one group with it, and end with it.
                 start_new_session=True,
             )
@@ -281,10 +283,14 @@ class Page:
             *(
                 f"{each['type']}: {each['errorText']}"
                 for each in self.events("Network.loadingFailed")
-                # A player that has seen enough leaves its request.
-                if not (each["type"] == "Media" and each.get("canceled"))
+                # A player that has seen enough leaves its request, and a link to a file leads to no document.
+                if not each.get("canceled")
             ),
-            *(str(each["issue"]) for each in self.events("Audits.issueAdded")),
+            *(
+                str(issue["details"])
+                for issue in (each["issue"] for each in self.events("Audits.issueAdded"))
+                if issue["code"] == "ContentSecurityPolicyIssue"
+            ),
         ]
 
     def show_on(self, screen: Screen) -> None:
@@ -301,8 +307,24 @@ class Page:
 
     def picture(self) -> bytes:
         """All of the page, also what is below the screen's end, as PNG."""
+        # What has just changed, players' controls too, is drawn in the frames that come.
+        self.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         answer = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
         return base64.b64decode(answer["data"])
+
+    def element(self, script: str) -> "Element":
+        """The element that an expression is for."""
+        return Element(self, self.call("Runtime.evaluate", expression=script)["result"]["objectId"])
+
+    def elements(self, role: str) -> "list[Element]":
+        """All elements of an accessible role, in the document's order."""
+        nodes = self.call("Accessibility.queryAXTree", objectId=self.element("document").reference, role=role)["nodes"]
+        resolved = (
+            self.call("DOM.resolveNode", backendNodeId=node["backendDOMNodeId"])
+            for node in nodes
+            if not node["ignored"]
+        )
+        return [Element(self, each["object"]["objectId"]) for each in resolved]
 
     def press_tab(self) -> None:
         """Press and release the Tab key."""
@@ -333,6 +355,37 @@ class Page:
         assert end["state"] == "completed", end
         (file,) = directory.iterdir()
         return file
+
+
+@frozen
+class Element:
+    """
+    An element of a page.
+
+    :ivar reference: as the protocol has it.
+    """
+
+    _page: Page
+    reference: str
+
+    @property
+    def name(self) -> str:
+        """What it is called to whom the page is read out."""
+        answer = self._page.call("Accessibility.getPartialAXTree", objectId=self.reference, fetchRelatives=False)
+        name: str = answer["nodes"][0].get("name", {}).get("value", "")
+        return name
+
+    def do(self, body: str) -> Any:
+        """What a function returns whose ``this`` it is."""
+        answer = self._page.call(
+            "Runtime.callFunctionOn",
+            objectId=self.reference,
+            functionDeclaration=f"function() {{ {body} }}",
+            returnByValue=True,
+        )
+        if "exceptionDetails" in answer:
+            raise BrowserError(_words_of(answer["exceptionDetails"]))
+        return answer["result"].get("value")
 
 
 def _words_of(details: Message) -> str:

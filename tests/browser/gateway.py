@@ -6,13 +6,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 from urllib.parse import quote
 
 from attrs import frozen
 
-from tests.nodes import DATABASE, TOKEN
+from tests.nodes import DATABASE, TOKEN, open_files
 from tests.running import ANY_PORT, PATIENCE, Running, running
+
+#: Seconds between two looks at what no event tells of.
+BEAT = 0.02
 
 
 @frozen
@@ -35,12 +39,24 @@ class Served:
     def port(self) -> int:
         return self.running.port()
 
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
     def upload(self, document: str, uploads: Mapping[str, Upload]) -> None:
         """Make a document with attachments, in this order, and with the token."""
         path = f"/{DATABASE}/{quote(document, safe='')}"
         rev = self._put(path, "application/json", json.dumps({"download_token": TOKEN}).encode())["rev"]
         for name, each in uploads.items():
             rev = self._put(f"{path}/{quote(name, safe='')}?rev={rev}", each.content_type, each.data)["rev"]
+
+    def wait_until_at_rest(self) -> None:
+        """Until it has no stored body open."""
+        blobs = self._directory / "store" / "blobs"
+        deadline = monotonic() + PATIENCE
+        while (count := open_files(self.running.pid, blobs)) and monotonic() < deadline:
+            sleep(BEAT)
+        assert count == 0
 
     def _put(self, target: str, content_type: str, body: bytes) -> Any:
         connection = HTTPConnection("127.0.0.1", self.running.port("Store"), timeout=PATIENCE)

@@ -7,17 +7,18 @@ globalThis.Player = class {
     this.patience = patience;
   }
 
-  static async load(kind, url, crossOrigin, patience) {
+  static make(kind, url, crossOrigin) {
     const element = document.createElement(kind);
-    const player = new Player(element, patience);
-    element.controls = true;
-    element.preload = "auto";
-    element.crossOrigin = crossOrigin;
-    element.src = url;
-    const loaded = player.until(["loadeddata"], () => true);
+    Object.assign(element, { controls: true, preload: "auto", crossOrigin, src: url });
     document.body.append(element);
-    await loaded;
-    return player;
+    return element;
+  }
+
+  // When there is so much (HAVE_CURRENT_DATA: something to show, or to be heard).
+  async load(enough) {
+    this.element.preload = "auto";
+    const isEnough = () => this.element.readyState >= enough;
+    if (!isEnough()) await this.until(["loadeddata", "canplay", "canplaythrough"], isEnough);
   }
 
   // When one of the events has come, and this is so.
@@ -38,12 +39,12 @@ globalThis.Player = class {
     });
   }
 
+  // How it is; some of it is only for whoever reads why a wait failed.
   state() {
     const { currentTime, duration, paused, ended, seeking, readyState, networkState, seekable, buffered } = this.element;
     const seekableTo = seekable.length ? seekable.end(seekable.length - 1) : 0;
     const bufferedTo = buffered.length ? buffered.end(buffered.length - 1) : 0;
-    const state = { currentTime, duration, seekableTo, bufferedTo, paused, ended, seeking, readyState, networkState };
-    return state;
+    return { currentTime, duration, seekableTo, bufferedTo, paused, ended, seeking, readyState, networkState };
   }
 
   isBuffered(time) {

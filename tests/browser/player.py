@@ -14,54 +14,60 @@ _SCRIPT: Final = Path(__file__).with_suffix(".js").read_text("utf-8")
 #: Milliseconds that the page waits: a little less than those who wait for the page, so that it says what it saw.
 _PAGES_PATIENCE: Final = (PATIENCE - 2) * 1000
 
+_CURRENT_DATA, _ENOUGH_DATA = 2, 4
+
 
 @frozen
 class State:
     """
-    How a media element is.
+    How a media element is. Times are in seconds of the medium.
 
-    :ivar seekable_to: the end of what can be sought, like ``buffered_to``; 0 if nothing can.
+    :ivar seekable_to: the end of what can be sought; 0 if nothing can.
     """
 
     time: float
     duration: float
     seekable_to: float
-    buffered_to: float
-    is_paused: bool
-    is_ended: bool
 
     @classmethod
     def of(cls, told: dict[str, Any]) -> "State":
-        return cls(
-            told["currentTime"],
-            told["duration"],
-            told["seekableTo"],
-            told["bufferedTo"],
-            told["paused"],
-            told["ended"],
-        )
+        return cls(told["currentTime"], told["duration"], told["seekableTo"])
 
 
 class Player:
     """
-    A new ``<video>`` or ``<audio>`` of the page; waits until it has something to show, and no longer.
+    A media element of a page.
 
-    :param cors: whether it asks with ``crossorigin``.
+    :param element: an expression for it.
     """
 
-    def __init__(self, page: Page, medium: Medium, url: str, *, cors: bool = False) -> None:
+    def __init__(self, page: Page, element: str) -> None:
         self._page = page
-        kind = "video" if medium.is_film else "audio"
         page.evaluate(_SCRIPT)
-        arguments = (kind, url, "anonymous" if cors else None, _PAGES_PATIENCE)
-        page.evaluate(f"Player.load(...{json.dumps(arguments)}).then((it) => {{ globalThis.player = it }})")
+        page.evaluate(f"globalThis.player = new Player({element}, {_PAGES_PATIENCE})")
+
+    @classmethod
+    def made(cls, page: Page, medium: Medium, url: str, *, cors: bool = False) -> "Player":
+        """
+        Put a new one into a page, and wait until it has something to show.
+
+        :param cors: whether it asks with ``crossorigin``.
+        """
+        arguments = ("video" if medium.is_film else "audio", url, "anonymous" if cors else None)
+        player = cls(page, f"Player.make(...{json.dumps(arguments)})")
+        player.load(_CURRENT_DATA)
+        return player
+
+    def load(self, enough: int = _ENOUGH_DATA) -> None:
+        """
+        Load, and wait until there is enough.
+
+        :param enough: as ``readyState`` counts; by default all that is needed to play without stopping.
+        """
+        self._do("load", enough)
 
     def _do(self, what: str, *arguments: float) -> Any:
         return self._page.evaluate(f"player.{what}(...{json.dumps(arguments)})")
-
-    @property
-    def state(self) -> State:
-        return State.of(self._do("state"))
 
     def seek(self, *times: float) -> State:
         """

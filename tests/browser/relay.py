@@ -45,7 +45,7 @@ class Exchange:
     :ivar first: where the body begins in its file: 0, or as Content-Range says.
     :ivar is_ahead: whether that place lay beyond all that had passed of the file, or in a gap, when the answer began.
     :ivar passed: bytes of the body that have gone to the client.
-    :ivar was_cut: whether the relay broke it.
+    :ivar was_cut: whether the relay broke it, or holds it until it does.
     """
 
     path: str
@@ -65,9 +65,9 @@ class Exchange:
 
 
 @frozen
-class _Cut:
+class _Hold:
     after: int
-    how: Hangup
+    cut: asyncio.Future[Hangup]
 
 
 class Relay:
@@ -82,7 +82,7 @@ class Relay:
         self.rate = 2**20
         self.exchanges: list[Exchange] = []
         self._listening = listening
-        self._cut: _Cut | None = None
+        self._hold: _Hold | None = None
         self._news = Condition()
         self._gateway_port = 0
         self._loop = asyncio.new_event_loop()
@@ -94,9 +94,14 @@ class Relay:
         return f"http://127.0.0.1:{self._port}"
 
     @property
-    def another_origin(self) -> str:
-        """The same place, but not the same origin."""
+    def trusted_origin(self) -> str:
+        """The same place by another name: another origin. The gateway is told to trust it."""
         return f"http://localhost:{self._port}"
+
+    @property
+    def strange_origin(self) -> str:
+        """One that the gateway is not told of."""
+        return f"http://strange.localhost:{self._port}"
 
     @property
     def _port(self) -> int:
@@ -117,11 +122,16 @@ class Relay:
 
     def begin(self, rate: int) -> None:
         """Forget what was, and be as fast as this."""
-        self.exchanges, self._cut, self.rate = [], None, rate
+        self.exchanges, self._hold, self.rate = [], None, rate
 
-    def cut(self, after: int, how: Hangup) -> None:
-        """Break the first connection on which more than so many bytes of a body are to pass, behind these."""
-        self._cut = _Cut(after, how)
+    def hold(self, after: int) -> None:
+        """Let no body pass beyond so many bytes, until :meth:`cut`."""
+        self._hold = _Hold(after, self._loop.create_future())
+
+    def cut(self, how: Hangup) -> None:
+        """Break the connection that is held; from then on all pass."""
+        assert self._hold is not None
+        self._loop.call_soon_threadsafe(self._hold.cut.set_result, how)
 
     def wait_for(self, is_so: Callable[[], bool]) -> None:
         """Wait until something is so that exchanges bring about."""
@@ -174,12 +184,14 @@ class Relay:
         headers = request.asked.headers
         exchange = Exchange(path, headers.get("range"), headers.get("if-range"))
         self.exchanges.append(exchange)
-        gateway, to_gateway = await asyncio.open_connection("127.0.0.1", self._gateway_port, limit=LONGEST_HEAD)
         try:
-            to_gateway.write(request.data)
-            return await self._pass_on(exchange, request.asked.method, gateway, writer)
+            gateway, to_gateway = await asyncio.open_connection("127.0.0.1", self._gateway_port, limit=LONGEST_HEAD)
+            try:
+                to_gateway.write(request.data)
+                return await self._pass_on(exchange, request.asked.method, gateway, writer)
+            finally:
+                _hang_up(to_gateway, Hangup.RST)
         finally:
-            _hang_up(to_gateway, Hangup.RST)
             exchange.is_over = True
             self._tell()
 
@@ -197,18 +209,22 @@ class Relay:
             data = await gateway.read(most)
             if not data:
                 return Hangup.FIN
-            if (cut := self._cut) is not None and exchange.passed + len(data) > cut.after:
-                self._cut, exchange.was_cut = None, True
-                writer.write(data[: cut.after - exchange.passed])
-                return cut.how
+            hold = self._hold
+            if hold is not None and not hold.cut.done() and exchange.passed + len(data) > hold.after:
+                await self._send(exchange, data[: hold.after - exchange.passed], writer)
+                exchange.was_cut = True
+                return await hold.cut
             framing.accept(data)
-            writer.write(data)
-            await writer.drain()
-            exchange.passed += len(data)
-            self._tell()
+            await self._send(exchange, data, writer)
             if exchange.passed > BURST:
                 await asyncio.sleep(len(data) / self.rate)
         return Hangup.FIN
+
+    async def _send(self, exchange: Exchange, data: bytes, writer: StreamWriter) -> None:
+        writer.write(data)
+        await writer.drain()
+        exchange.passed += len(data)
+        self._tell()
 
 
 def _hang_up(writer: StreamWriter, how: Hangup) -> None:

@@ -20,7 +20,7 @@ from txcouchdl.protocol.media_types import kind_of
 
 # --- reading a page -------------------------------------------------------------------------------------------
 
-_VOID: Final = frozenset({"meta", "img"})
+_VOID: Final = frozenset({"link", "meta", "img"})
 
 
 @define
@@ -223,13 +223,13 @@ def test_what_would_show_nothing_has_words_instead(blank: str) -> None:
 # --- the browser is asked for nothing else ----------------------------------------------------------------------
 
 _TAGS: Final = {
-    *("", "html", "head", "meta", "title", "style", "body", "header", "main", "h1", "h2", "p", "ul", "li", "a"),
+    *("", "html", "head", "meta", "link", "title", "style", "body", "header", "main", "h1", "h2", "p", "ul", "li", "a"),
     *("bdi", "em", "data", "audio", "video", "img", "svg", "path"),
 }
 _ATTRIBUTES: Final = {
     *("lang", "charset", "name", "content", "role", "class", "id", "aria-labelledby", "aria-hidden", "tabindex"),
     *("href", "src", "value", "title", "controls", "playsinline", "preload", "alt", "loading", "decoding"),
-    *("viewbox", "d"),
+    *("viewbox", "d", "rel"),
 }
 
 
@@ -251,7 +251,8 @@ def test_every_address_is_an_entry_s_own() -> None:
         [OTHER.link, OTHER.download],
         [],
     ]
-    everywhere = [each[name] for each in page.walk() for name in ("href", "src") if each[name]]
+    assert page.one("link").attributes == {"rel": "icon", "href": "data:,"}
+    everywhere = [each[name] for each in page.one("body").walk() for name in ("href", "src") if each[name]]
     assert everywhere == [address for addresses in of_lists for address in addresses]
 
 
@@ -267,7 +268,7 @@ def test_the_policy_lets_in_what_the_page_has_and_nothing_else() -> None:
     assert stylesheet.strip()
     assert POLICY.split("; ") == [
         "default-src 'none'",
-        "img-src 'self'",
+        "img-src 'self' data:",
         "media-src 'self'",
         f"style-src 'sha256-{digest}'",
         "base-uri 'none'",

@@ -122,11 +122,12 @@ def _resource(name: str) -> str:
 _STYLESHEET: Final = _resource("page.css")
 _TEMPLATE: Final = _environment().from_string(_resource("page.html.jinja"))
 
-#: The page's Content-Security-Policy: pictures and media from where it is from, its own stylesheet, and nothing else.
+#: The page's Content-Security-Policy: pictures and media from where it is from, its own stylesheet and its empty icon,
+#: and nothing else.
 POLICY: Final = "; ".join(
     (
         "default-src 'none'",
-        "img-src 'self'",
+        "img-src 'self' data:",
         "media-src 'self'",
         f"style-src 'sha256-{b64encode(sha256(_STYLESHEET.encode('utf-8')).digest()).decode('ascii')}'",
         "base-uri 'none'",
