@@ -2,8 +2,8 @@
 Media that say what time it is. A film shows the number of the second as six blocks, white for a bit that is set; a
 sound has a pitch for each second. Both are noisy, so that their files are large enough to be loaded in parts.
 
-They are made by ffmpeg where it is there, and else are those that are kept beside this. ``python -m tests.browser.media``
-makes these again.
+ffmpeg makes them where it is there; else those are taken that are kept beside this, which
+``python -m tests.browser.media`` makes again.
 """
 
 import atexit

@@ -194,4 +194,6 @@ def test_pictures(tour: Page, name: str, screen: Screen) -> None:
     assert png.startswith(b"\x89PNG")
     assert len(png) > 10_000
     if "BROWSER_PICTURES" in os.environ:
-        (Path(os.environ["BROWSER_PICTURES"]) / f"{name}.png").write_bytes(png)
+        directory = Path(os.environ["BROWSER_PICTURES"])
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / f"{name}.png").write_bytes(png)
