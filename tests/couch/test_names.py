@@ -21,6 +21,7 @@ from txcouchdl.couch.names import (
     DocumentAddress,
     TooShort,
     attachment_path,
+    authority,
     decode_segment,
     document_path,
     is_legal_database_name,
@@ -233,13 +234,35 @@ def test_an_attachment_belongs_to_its_document() -> None:
 
 @pytest.mark.parametrize("name", ["a", "a/b", "a/../b", "...", ".a", "..a", " ", "100%", "a?b#c", "é"])
 def test_names_that_links_can_lead_to(name: str) -> None:
-    assert is_linkable(name)
+    assert is_linkable(AttachmentAddress("db", name, name))
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "/", "/a", "a/", "a//b", "//", "a\ud800.txt"])
 def test_names_that_no_link_can_lead_to(name: str) -> None:
     """CouchDB's paths cannot express them (FINDINGS, section 5), or browsers resolve them away."""
-    assert not is_linkable(name)
+    assert not is_linkable(AttachmentAddress("db", "doc", name))
+
+
+@pytest.mark.parametrize("document_id", [".", ".."])
+def test_documents_that_no_link_can_lead_to(document_id: str) -> None:
+    assert not is_linkable(AttachmentAddress("db", document_id, "f"))
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [
+        (b"/db/doc/f", None),
+        (b"/http://h/f", None),
+        (b"*", None),
+        (b"http://h/db/doc/f", "h"),
+        (b"HTTPS://H.example:8443?token=x", "H.example:8443"),
+        (b"http://[::1]:80/", "[::1]:80"),
+        (b"http://user@h/", "user@h"),
+        (b"http://", ""),
+    ],
+)
+def test_a_targets_authority(target: bytes, host: str | None) -> None:
+    assert authority(target) == host
 
 
 def test_a_targets_query_begins_at_its_first_question_mark() -> None:

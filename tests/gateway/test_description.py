@@ -43,7 +43,17 @@ def test_types(name: str, content_type: str | None, sent: str | None) -> None:
 
 ACTIVE = [
     *("text/html", "TEXT/HTML; charset=utf-8", "application/xhtml+xml", "image/svg+xml", "text/xml", "application/xml"),
-    *("application/rss+xml", "application/pdf", "text/pdf", "multipart/related", "application/javascript", "nonsense"),
+    *(
+        "audio/x+xml",
+        "video/x+xml; y=z",
+        "multipart/x-mixed-replace",
+        "application/rss+xml",
+        "application/pdf",
+        "text/pdf",
+        "multipart/related",
+        "application/javascript",
+        "nonsense",
+    ),
 ]
 
 
@@ -56,7 +66,21 @@ def test_nothing_active_acts_as_the_gateways_origin(content_type: str | None) ->
     assert fields["X-Content-Type-Options"] == "nosniff"
 
 
-@pytest.mark.parametrize("content_type", ["application/pdf", "text/pdf", "Application/PDF;x=y"])
+def test_the_policies_word_for_word() -> None:
+    """What is played may be read again; what is looked at may have its own pictures and looks."""
+    policy = "default-src 'none'; form-action 'none'; img-src 'self' data:; media-src 'self'; style-src 'unsafe-inline'"
+    for content_type, expected in (("video/mp4", policy), ("text/html", f"sandbox; {policy}")):
+        assert _fields(attrs.evolve(_STUB, content_type=content_type))["Content-Security-Policy"] == expected
+
+
+@pytest.mark.parametrize("content_type", ["application/pdf", "text/html", "video/mp4"])
+def test_several_ranges_are_shown_as_the_attachment_is(content_type: str) -> None:
+    description = Description(attrs.evolve(_STUB, content_type=content_type), Presentation.parse(["text/html"]))
+    several = dict(description.fields("bytes", "multipart/byteranges; boundary=x"))
+    assert several == dict(description.fields("bytes")) | {"Content-Type": "multipart/byteranges; boundary=x"}
+
+
+@pytest.mark.parametrize("content_type", ["multipart/mixed", "application/pdf", "text/pdf", "Application/PDF;x=y"])
 def test_papers_are_saved_where_no_viewer_would_start(content_type: str) -> None:
     assert _fields(attrs.evolve(_STUB, content_type=content_type))["Content-Disposition"].startswith("attachment;")
 

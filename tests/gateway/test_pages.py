@@ -2,6 +2,7 @@
 
 import json
 import re
+import tracemalloc
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -16,6 +17,7 @@ from txcouchdl.couch.documents import Document
 from txcouchdl.couch.names import AttachmentAddress, DocumentAddress, parse_address
 from txcouchdl.gateway.facts import parse_query
 from txcouchdl.gateway.pages import PageFacts, plan_page, wants_html
+from txcouchdl.gateway.plan import DeliveryPlan
 from txcouchdl.page import html
 
 FILM = Stored(b"film" * 10, "video/mp4")
@@ -96,7 +98,8 @@ def test_types_are_those_that_are_sent() -> None:
 
 def test_a_stub_that_makes_no_sense_spoils_nothing(house: House) -> None:
     house.doc.attachments["film.mp4"] = Stored(b"", "video/mp4", "br")
-    assert [each["name"] for each in listed(page(house))["attachments"]] == ["text.txt"]
+    data = listed(page(house))
+    assert ([each["name"] for each in data["attachments"]], data["total"]) == (["text.txt"], 2)
 
 
 def test_in_the_order_of_people() -> None:
@@ -104,6 +107,7 @@ def test_in_the_order_of_people() -> None:
     house = House(dict.fromkeys(sorted(names, reverse=True), FILM))
     told = [each["name"] for each in listed(page(house))["attachments"]]
     assert told == ["Track 1", "track 02", "track 2", "track 10", "Track 10b", "Track ²", "übung"]
+    assert listed(page(house))["total"] == len(told)
 
 
 @given(st.lists(strategies.names | st.text("a1 0²٣", max_size=8)))
@@ -127,6 +131,19 @@ def test_a_document_with_many_attachments_is_told_page_by_page() -> None:
     assert (names, pages) == ([f"{number}.mp4" for number in range(1203)], 3)
 
 
+@pytest.mark.parametrize("count", [0, 1, 499, 500])
+def test_one_page_is_all(count: int) -> None:
+    data = _data([f"{number}" for number in range(count)])
+    assert (len(data["attachments"]), data["total"], data["next"]) == (count, count, None)
+
+
+def test_a_page_of_many_says_which(house: House) -> None:
+    house = House({f"{number}.mp4": FILM for number in range(1001)})
+    house.doc.attachments["600.mp4"] = Stored(b"", "video/mp4", "br")
+    answer = page(house, f"token={TOKEN}&skip=500", BROWSER)
+    assert b"501 to 1,000 of 1,001 attachments" in answer.body
+
+
 def test_pages_for_people_lead_to_each_other() -> None:
     house = House({f"{number}.mp4": FILM for number in range(1001)})
 
@@ -139,6 +156,7 @@ def test_pages_for_people_lead_to_each_other() -> None:
     assert links(500) == {f"?token={TOKEN}&skip={skip}" for skip in (0, 1000)}
     assert links(300) == {f"?token={TOKEN}&skip={skip}" for skip in (0, 800)}
     assert links(1000) == {f"?token={TOKEN}&skip=500"}
+    assert links(999999999) == {f"?token={TOKEN}&skip=501"}
 
 
 def test_behind_the_last_one_is_nothing(house: House) -> None:
@@ -156,11 +174,15 @@ def test_what_is_no_number_to_skip(house: House, skip: str) -> None:
 
 
 def _data(names: list[str], facts: PageFacts | None = None, base: str = "") -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(_plan(names, facts, base).trailer)
+    return data
+
+
+def _plan(names: list[str], facts: PageFacts | None = None, base: str = "") -> DeliveryPlan:
     document = Document("doc", "1-abc", {"_attachments": dict.fromkeys(names, FILM.stub)})
     plan = plan_page(facts or PageFacts(), DocumentAddress("db", "doc"), document, base)
     assert plan.content_length == len(plan.trailer)
-    data: dict[str, Any] = json.loads(plan.trailer)
-    return data
+    return plan
 
 
 @given(
@@ -207,6 +229,33 @@ def test_a_token_from_a_field_stays_out_of_addresses(house: House) -> None:
     assert b'"film.mp4?download"' in answer.body
 
 
+@pytest.mark.parametrize("document_id", [".", ".."])
+def test_a_document_that_browsers_resolve_away_has_no_links(house: House, document_id: str) -> None:
+    house.node.docs[f"/db/{'%2E' * len(document_id)}"] = Doc({"download_token": TOKEN}, {"film.mp4": FILM})
+    answer = house.ask(f"/db/{document_id}/?token={TOKEN}")
+    assert [each["url"] for each in listed(answer)["attachments"]] == [None]
+
+
+@pytest.mark.parametrize(("length", "is_linked"), [(7000, True), (7999, False), (8001, False)])
+def test_a_link_that_no_server_would_take_is_none(length: int, is_linked: bool) -> None:
+    (told,) = _data(["x" * length], PageFacts(b"t", b"t"))["attachments"]
+    assert (told["url"] is not None) == is_linked
+
+
+def test_names_of_megabytes_take_no_more_than_their_like() -> None:
+    """A turn of digits and letters; and a character that would be three in each of four links."""
+    names = ["1a" * 1_000_000, "é" * 1_000_000]
+    tracemalloc.start()
+    try:
+        for facts in (PageFacts(b"t", b"t"), PageFacts(b"t", b"t", wants_html=True)):
+            _plan(names, facts)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # The names, in lower case, as sorted, in JSON and in UTF-8.
+    assert peak < 16 * sum(map(len, names))
+
+
 def test_pins(house: House) -> None:
     url = listed(page(house, f"token={TOKEN}&pin"))["attachments"][0]["url"]
     digest = FILM.stub["digest"]
@@ -222,6 +271,16 @@ def test_pins_of_what_was_uploaded_compressed() -> None:
     assert house.ask(told["url"]).body == b"text" * 100
     house.doc.attachments["upload.txt"] = Stored(TEXT.stored, "application/gzip")
     assert house.ask(told["url"]).status == 412, "the same digest, and other bytes"
+
+
+def test_an_old_revision_is_told_as_it_was() -> None:
+    old, new = Stored(b"old", "video/mp4"), Stored(b"another", "video/mp4")
+    house = House({"film.mp4": old})
+    rev = house.doc.rev
+    house.node.old_docs["/db/doc", rev] = house.doc
+    house.node.docs["/db/doc"] = Doc({"download_token": TOKEN}, {"film.mp4": new}, "2-abc")
+    told = [listed(page(house, f"token={TOKEN}{query}"))["attachments"][0] for query in (f"&rev={rev}", "")]
+    assert [each["digest"] for each in told] == [old.stub["digest"], new.stub["digest"]]
 
 
 def test_a_revision_is_kept(house: House) -> None:
@@ -286,6 +345,8 @@ def test_wrong_tokens_are_counted(house: House) -> None:
         ("text/html;q=0", False),
         ("image/png", False),
         (";;;,q=", False),
+        ("text/html" + "," * 1015, True),
+        ("text/html" + "," * 1016, False),
     ],
 )
 def test_people_and_programs(accept: str | None, is_html: bool) -> None:
@@ -308,6 +369,7 @@ def test_a_page_for_people(house: House) -> None:
     assert answer["X-Content-Type-Options"] == "nosniff"
     assert answer["Cache-Control"] == "private, no-cache"
     assert "Accept" in answer["Vary"]
+    assert answer["X-Robots-Tag"] == "noindex"
 
 
 @pytest.mark.parametrize("headers", [{}, BROWSER])
@@ -361,6 +423,11 @@ def test_behind_a_proxy() -> None:
     assert url(house, X_Forwarded_Host="files.example:8443") == "http://files.example:8443/db/doc/film.mp4"
     told = url(house, X_Forwarded_Proto="https", X_Forwarded_Host="files.example")
     assert told == "https://files.example/db/doc/film.mp4"
+
+
+def test_a_target_in_absolute_form_names_its_host_itself(house: House) -> None:
+    answer = house.ask(f"http://files.example:81/db/doc/?token={TOKEN}")
+    assert listed(answer)["attachments"][0]["url"] == f"http://files.example:81/db/doc/film.mp4?token={TOKEN}"
 
 
 def test_a_client_that_names_no_host(house: House) -> None:

@@ -265,6 +265,7 @@ _OWN = Site("http", "gateway:8000")
         ("https", 'a"b', "https://gateway:8000"),
         ("https", "a:b", "https://gateway:8000"),
         ("https", "bücher.example", "https://gateway:8000"),
+        ("https", "files.example\x85", "https://gateway:8000"),
     ],
 )
 def test_the_site_that_a_trusted_proxy_names(proto: str | None, host: str | None, site: str) -> None:

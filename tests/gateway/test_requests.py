@@ -146,13 +146,34 @@ def test_several_ranges(house: House, name: str) -> None:
     house.assert_at_rest()
 
 
-def test_an_upload_that_was_compressed_has_no_ranges_until_it_was_read_once(house: House) -> None:
-    first = house.get("encoded", "bytes=10-19")
+def test_an_upload_that_was_compressed_has_no_length_until_it_was_read_once(house: House) -> None:
+    first = house.get("encoded")
     assert (first.status, first.body, first["Accept-Ranges"]) == (200, TEXT, "none")
     assert first["Transfer-Encoding"] == "chunked"
     second = house.get("encoded", "bytes=10-19")
     assert (second.status, second.body, second["Accept-Ranges"]) == (206, TEXT[10:20], "bytes")
     assert house.get("encoded")["Content-Length"] == str(len(TEXT))
+
+
+def test_for_a_range_an_upload_that_was_compressed_is_read_at_once(house: House) -> None:
+    """curl -C - would give up where it gets the whole."""
+    answer = house.get("encoded", "bytes=10-19")
+    assert (answer.status, answer.body, answer["Content-Range"]) == (206, TEXT[10:20], f"bytes 10-19/{len(TEXT)}")
+    house.assert_at_rest()
+
+
+@pytest.mark.parametrize("field", ["If-Match", "If-None-Match"])
+def test_but_not_for_nothing(house: House, field: str) -> None:
+    answer = house.get("encoded", "bytes=10-19", **{field: '"x"' if field == "If-Match" else "*"})
+    assert answer.status in {304, 412}
+    assert house.ask(f"/db/doc/encoded?token={TOKEN}", {"Range": "bytes=1-"}, "HEAD").status == 200
+    assert {each.path for each in house.node.asked} == {"/db/doc"}
+
+
+def test_nor_if_it_takes_long(monkeypatch: pytest.MonkeyPatch, house: House) -> None:
+    monkeypatch.setattr("txcouchdl.gateway.app._QUICKLY_READ", len(WAYS["encoded"].stored) - 1)
+    answer = house.get("encoded", "bytes=10-19")
+    assert (answer.status, answer.body, answer["Accept-Ranges"]) == (200, TEXT, "none")
 
 
 def test_an_upload_of_nothing_at_all_said_to_be_gzip(house: House) -> None:

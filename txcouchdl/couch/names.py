@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote_to_bytes
 from attrs import frozen
 
 _DESIGN = "_design/"
-_ABSOLUTE_FORM = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
+_ABSOLUTE_FORM = re.compile(rb"https?://([^/?]*)", re.IGNORECASE)
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _DATABASE_NAME = re.compile(r"[a-z][a-z0-9_$()+/-]*", re.ASCII)
@@ -100,6 +100,12 @@ def split_target(raw: bytes) -> tuple[bytes, bytes]:
     return _ABSOLUTE_FORM.sub(b"", path, count=1) if not path.startswith(b"/") else path, query
 
 
+def authority(raw: bytes) -> str | None:
+    """The authority in a raw request target in absolute-form, which goes before a Host field; ``None`` in others."""
+    found = _ABSOLUTE_FORM.match(raw)
+    return None if found is None else found[1].decode("latin-1")
+
+
 def decode_segment(segment: bytes, plus_is_space: bool = False) -> str:
     """
     Decode one segment of a path.
@@ -136,14 +142,14 @@ def parse_address(path: bytes) -> AttachmentAddress | DocumentAddress:
     return AttachmentAddress(document.database, document.document_id, name) if name else document
 
 
-def is_linkable(attachment: str) -> bool:
+def is_linkable(address: AttachmentAddress) -> bool:
     """
-    Whether a URL can lead to an attachment of this name: CouchDB's paths cannot express empty segments in it
-    (FINDINGS, section 5), browsers resolve lone dots away, however they are quoted, and half a surrogate pair, which
-    JSON can express, has no UTF-8.
+    Whether a URL can lead to an attachment: CouchDB's paths cannot express empty segments in its name (FINDINGS,
+    section 5), browsers resolve lone dots away, however they are quoted, and half a surrogate pair, which JSON can
+    express, has no UTF-8.
     """
-    is_encodable = not _SURROGATE.search(attachment)
-    return is_encodable and attachment not in {".", ".."} and all(attachment.split("/"))
+    is_resolved_away = {address.document_id, address.attachment} & {".", ".."}
+    return not is_resolved_away and all(address.attachment.split("/")) and not _SURROGATE.search(address.attachment)
 
 
 def quote_segment(text: str) -> str:

@@ -19,6 +19,7 @@ from txcouchdl.couch.names import (
     BadAddress,
     DocumentAddress,
     TooShort,
+    authority,
     document_path,
     parse_address,
     split_target,
@@ -51,6 +52,9 @@ from txcouchdl.protocol.multipart import new_boundary
 
 #: How often a request is begun anew because the attachment changed between its document and its first byte.
 _ATTEMPTS = 3
+
+#: Bytes at rest that are read and inflated before a client gets impatient.
+_QUICKLY_READ = 16 * 2**20
 
 _log = Logger()
 
@@ -131,7 +135,8 @@ class Gateway:
 
     def _site_of(self, request: Request, peer: str | None) -> Site:
         """The site as which the client knows us."""
-        own = Site("https" if request.isSecure() else "http", _field(request, b"Host"))
+        host = authority(request.uri) or _field(request, b"Host")
+        own = Site("https" if request.isSecure() else "http", host)
         proto, host = (_field(request, b"X-Forwarded-" + name) for name in (b"Proto", b"Host"))
         return self._proxies.site_of(peer, own, proto, host)
 
@@ -164,9 +169,10 @@ class Gateway:
         limits = self._cluster.limits
         source = AttachmentSource(route, pinned, self._lengths, limits, self._clock, follows=facts.rev is None)
         try:
-            if stub.length is None and facts.needs_length:
-                stub = await source.measured()
             plan = plan_delivery(facts, stub, document.rev, new_boundary, self._presentation)
+            if plan.parts and plan.content_length is None and _is_to_be_measured(stub, facts):
+                stub = await source.measured()
+                plan = plan_delivery(facts, stub, document.rev, new_boundary, self._presentation)
             await deliver(plan, request, source)
         except RevisionGone:
             if facts.rev is not None:
@@ -217,6 +223,14 @@ async def _revision(route: Route, current: Document, address: DocumentAddress, r
     if document is None:
         raise NoSuchRevision
     return document
+
+
+def _is_to_be_measured(stub: AttachmentStub, facts: RequestFacts) -> bool:
+    """
+    Whether an attachment of unknown length is to be read once before it is sent: for who cannot do without the length;
+    and for who wants a range, since curl gives up where it gets all, as long as that does not take long.
+    """
+    return facts.needs_length or (facts.range is not None and stub.stored_length <= _QUICKLY_READ)
 
 
 def _address(path: bytes) -> AttachmentAddress | DocumentAddress:

@@ -11,7 +11,7 @@ from typing import Final
 
 from attrs import frozen
 
-Headers = tuple[tuple[str, str], ...]
+from txcouchdl.gateway.description import Headers
 
 _ANY: Final = "*"
 # What a browser puts into an Origin field: a scheme, a host in lower case, a port if it is not the scheme's own.
@@ -21,7 +21,7 @@ _OWN_PORTS: Final = {"http": "80", "https": "443"}
 #: Field names that scripts may send beyond those that are always allowed.
 _REQUEST_FIELDS: Final = "Range, If-Range, If-Match, If-None-Match, Authorization"
 #: Field names that scripts may read beyond those that are always allowed.
-_RESPONSE_FIELDS: Final = "Content-Range, Content-Length, Accept-Ranges, ETag, Content-Disposition"
+_RESPONSE_FIELDS: Final = "Content-Range, Content-Length, Accept-Ranges, ETag, Content-Disposition, Retry-After"
 #: Seconds that a browser may remember a preflight's answer: a day, the most that any allows.
 _MAX_AGE: Final = "86400"
 
@@ -48,7 +48,8 @@ class AllowedOrigins:
 
     def fields(self, origin: str | None) -> Headers:
         """
-        The header fields of every answer, whatever it is: a script may tell one failure from another.
+        The header fields of every answer that is given to a request that could be read: a script may tell one failure
+        from another.
 
         :param origin: the request's Origin field.
         """

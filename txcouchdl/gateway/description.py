@@ -65,7 +65,10 @@ class Presentation:
 
     def is_shown(self, content_type: str | None) -> bool:
         """Whether a browser is to show what is of this type, rather than save it."""
-        return essence(content_type) not in _VIEWED - self.inline
+        name = essence(content_type) or ""
+        # Of several parts, each may bring header fields of its own.
+        is_saved = name in _VIEWED or name.startswith("multipart/")
+        return not is_saved or name in self.inline
 
     def policy(self, content_type: str | None) -> Headers:
         """
@@ -98,7 +101,10 @@ class Description:
 
     @property
     def pin(self) -> str:
-        """What ``?digest=`` has to say so that no other bytes are ever sent for an address: the entity-tag's words."""
+        """
+        What ``?digest=`` has to say so that no other bytes are ever sent for an address: the digest, and what was done
+        to the bytes that it is of, as the entity-tag has it.
+        """
         return f"md5-{self.etag.opaque}"
 
     @property

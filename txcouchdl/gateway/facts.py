@@ -34,10 +34,9 @@ def facts_of(method: bytes, query: bytes, headers: Headers, protocol: bytes = b"
 def page_facts_of(query: bytes, headers: Headers) -> PageFacts:
     """The facts of a request for a document's page; parameters as :func:`facts_of` has them."""
     parameters = parse_query(query)
-    shown = parameters.get(b"token", [])
     return PageFacts(
         token=_token(parameters, headers),
-        token_in_address=shown[0] if len(shown) == 1 else None,
+        token_in_address=next(iter(parameters.get(b"token", [])), None),
         rev=_parameter(parameters, b"rev"),
         skip=_parameter(parameters, b"skip"),
         is_pinning=b"pin" in parameters,

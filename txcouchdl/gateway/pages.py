@@ -15,7 +15,7 @@ from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from txcouchdl.couch.documents import AttachmentStub, BadDocument, Document
-from txcouchdl.couch.names import DocumentAddress, is_linkable, quote_segment
+from txcouchdl.couch.names import AttachmentAddress, DocumentAddress, is_linkable, quote_segment
 from txcouchdl.gateway.description import SAFETY, Description
 from txcouchdl.gateway.errors import ErrorAnswer
 from txcouchdl.gateway.plan import DeliveryPlan, plan_error
@@ -24,7 +24,16 @@ from txcouchdl.page.listing import Entry, Listing, as_json
 
 _JSON: Final = "application/json"
 _HTML: Final = "text/html"
-_NUMBER: Final = re.compile("([0-9]+)")
+_LONGEST_ACCEPT: Final = 1024
+#: Characters of a link: CouchDB's own web server takes no more, and ours not much more.
+_LONGEST_LINK: Final = 8000
+
+_NUMBER: Final = re.compile("[0-9]+")
+# A name may be all digits and letters in turn, for megabytes.
+_MOST_NUMBERS: Final = 16
+# Digits beyond which numbers are in the order of text. It is the length as a character, and before all that stand for
+# themselves in a name.
+_LONGEST_NUMBER: Final = 31
 _SKIP: Final = re.compile("[0-9]{1,9}")
 _BAD_SKIP: Final = ErrorAnswer(400, "query_parse_error", "skip takes a whole number.")
 
@@ -56,7 +65,10 @@ def wants_html(accept: str | None) -> bool:
     """
     Whether an Accept field (RFC 9110, section 12.5.1) prefers HTML to JSON. Who does not care gets JSON.
     """
-    return parse_accept_header(accept, MIMEAccept).best_match([_JSON, _HTML], _JSON) == _HTML
+    # Browsers send some 150 characters. Of more, each costs us, before a token was shown.
+    if accept is None or len(accept) > _LONGEST_ACCEPT:
+        return False
+    return parse_accept_header(accept, MIMEAccept).best_match([_JSON, _HTML]) == _HTML
 
 
 def plan_page(
@@ -68,28 +80,39 @@ def plan_page(
 ) -> DeliveryPlan:
     """
     :param facts: of a GET or HEAD whose token is right.
-    :param base: the page's absolute URL, with a slash at its end; empty if it is not known.
+    :param base: the page's URL, with a slash at its end; absolute, as far as it is known which site it is on.
     :param completed: gives a stub the length that it does not tell, if that is known.
     :raises BadDocument: if the document's attachments are not what CouchDB would write.
     """
     if facts.skip is not None and not _SKIP.fullmatch(facts.skip):
         return plan_error(_BAD_SKIP)
-    names = sorted(document.attachment_names(), key=_natural_order)
-    skipped = int(facts.skip or 0)
-    stubs = filter(None, (_stub(document, name) for name in names[skipped : skipped + PAGE]))
-    listing = Listing(
-        address.database,
-        address.document_id,
-        document.rev,
-        tuple(_entry(completed(stub), facts) for stub in stubs),
-        total=len(names),
-        skipped=skipped,
-        next=_page_link(facts, skipped + PAGE) if skipped + PAGE < len(names) else None,
-        previous=_page_link(facts, max(0, skipped - PAGE)) if skipped else None,
-    )
+    listing = _listing(facts, address, document, completed)
     if facts.wants_html:
         return _plan(f"{_HTML}; charset=utf-8", html.render(listing), ("Content-Security-Policy", html.POLICY))
     return _plan(_JSON, as_json(listing, base))
+
+
+def _listing(
+    facts: PageFacts,
+    address: DocumentAddress,
+    document: Document,
+    completed: Callable[[AttachmentStub], AttachmentStub],
+) -> Listing:
+    names = sorted(document.attachment_names(), key=_natural_order)
+    skipped = min(int(facts.skip or 0), len(names))
+    last = min(skipped + PAGE, len(names))
+    stubs = filter(None, (_stub(document, name) for name in names[skipped:last]))
+    return Listing(
+        address.database,
+        address.document_id,
+        document.rev,
+        tuple(_entry(address, completed(stub), facts) for stub in stubs),
+        total=len(names),
+        skipped=skipped,
+        last=last,
+        next=_page_link(facts, last) if last < len(names) else None,
+        previous=_page_link(facts, max(0, skipped - PAGE)) if skipped else None,
+    )
 
 
 def _stub(document: Document, name: str) -> AttachmentStub | None:
@@ -113,9 +136,10 @@ def _plan(content_type: str, body: bytes, *more: tuple[str, str]) -> DeliveryPla
     return DeliveryPlan(200, fields, len(body), trailer=body)
 
 
-def _entry(stub: AttachmentStub, facts: PageFacts) -> Entry:
+def _entry(document: DocumentAddress, stub: AttachmentStub, facts: PageFacts) -> Entry:
     description = Description(stub)
     content_type = description.content_type
+    address = AttachmentAddress(document.database, document.document_id, stub.name)
     pin = [f"digest={quote(description.pin, safe='')}"] if facts.is_pinning else []
     parameters = [*_carried(facts), *pin]
     return Entry(
@@ -125,14 +149,17 @@ def _entry(stub: AttachmentStub, facts: PageFacts) -> Entry:
         length=stub.length,
         digest=stub.digest.text,
         revpos=stub.revpos,
-        link=_link(stub.name, parameters),
-        download=_link(stub.name, [*parameters, "download"]),
+        link=_link(address, parameters),
+        download=_link(address, [*parameters, "download"]),
     )
 
 
-def _link(name: str, parameters: list[str]) -> str | None:
+def _link(address: AttachmentAddress, parameters: list[str]) -> str | None:
     """Relative to the page's address."""
-    return "?".join(filter(None, (quote_segment(name), "&".join(parameters)))) if is_linkable(name) else None
+    if len(address.attachment) > _LONGEST_LINK or not is_linkable(address):
+        return None
+    link = "?".join(filter(None, (quote_segment(address.attachment), "&".join(parameters))))
+    return link if len(link) <= _LONGEST_LINK else None
 
 
 def _page_link(facts: PageFacts, skip: int) -> str:
@@ -146,11 +173,12 @@ def _carried(facts: PageFacts) -> list[str]:
     return [f"{name}={quote(value, safe='')}" for name, value in carried if value is not None]
 
 
-def _natural_order(name: str) -> tuple[list[str | tuple[int, str]], str]:
+def _natural_order(name: str) -> tuple[str, str]:
     """As people sort: ``track 9`` before ``track 10``, whatever the case."""
-    # Text and digits take turns, text first: like is compared with like.
-    pieces = _NUMBER.split(name.casefold())
-    numbers = [piece.lstrip("0") for piece in pieces[1::2]]
-    order: list[str | tuple[int, str]] = list(pieces)
-    order[1::2] = [(len(number), number) for number in numbers]
-    return order, name
+    # In place of a number stands how long it is, and then the number: so they are ordered as text.
+    return _NUMBER.sub(_ordered, name.casefold(), count=_MOST_NUMBERS), name
+
+
+def _ordered(found: re.Match[str]) -> str:
+    digits = found[0].lstrip("0")
+    return f"{chr(min(len(digits), _LONGEST_NUMBER))}{digits}"

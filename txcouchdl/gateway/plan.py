@@ -97,7 +97,10 @@ def plan_delivery(
     :param rev: the revision of the document that the stub is from; If-Match may name it too, as with CouchDB.
     """
     description = Description(stub, presentation, facts.download)
-    verdict = _verdict_on_pin(facts.digest, description) or evaluate(
+    mismatch = _mismatch(facts.digest, description)
+    if mismatch is not None:
+        return plan_error(mismatch, description.tagged)
+    verdict = evaluate(
         method=facts.method,
         etag=description.etag,
         if_match=facts.if_match,
@@ -105,8 +108,6 @@ def plan_delivery(
         if_range=facts.if_range,
         if_match_alias=rev,
     )
-    if isinstance(verdict, ErrorAnswer):
-        return plan_error(verdict, description.tagged)
     if verdict is Verdict.PRECONDITION_FAILED:
         return plan_error(_PRECONDITION_FAILED, description.tagged)
     if verdict is Verdict.NOT_MODIFIED:
@@ -116,7 +117,7 @@ def plan_delivery(
     return _without_body(plan) if facts.method == "HEAD" else plan
 
 
-def _verdict_on_pin(pin: str | None, description: Description) -> ErrorAnswer | None:
+def _mismatch(pin: str | None, description: Description) -> ErrorAnswer | None:
     """
     A precondition in the address, for clients that send none: most that resume do not (CLIENTS, point 3), and join what
     they have to bytes of whatever is there now.
@@ -125,7 +126,7 @@ def _verdict_on_pin(pin: str | None, description: Description) -> ErrorAnswer | 
         return None
     # In a query a plus sign that was not encoded is a space; base64 has none.
     named = pin.replace(" ", "+")
-    if named in {description.stub.digest.text, description.pin}:
+    if named == description.pin:
         return None
     return _DIGEST_FAILED if is_pin(named) else _BAD_DIGEST
 

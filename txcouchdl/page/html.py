@@ -7,7 +7,6 @@ text of elements only, never within an attribute; each is isolated there, whatev
 left that shows as nothing, or that moves what stands around it.
 """
 
-import unicodedata
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
@@ -19,17 +18,18 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from txcouchdl.page.listing import Entry, Listing
+from txcouchdl.protocol.disposition import is_invisible
 from txcouchdl.protocol.media_types import Kind
 
-# As in disposition.py: control and format characters, lone surrogates, line and paragraph separators, but not the two
-# joiners, with which some scripts are spelt and emoji glued.
-_INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _JOINERS: Final = "\u200c\u200d"
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
 # Players that ask for the beginning of their media as soon as the page is there: about as many as are in view. The
 # others ask when they are started: a document may have hundreds.
 _EAGER_PLAYERS: Final = 8
+
+#: Characters of a name that are shown.
+_LONGEST_TEXT: Final = 1000
 
 _UNITS: Final = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "PB": 10**15, "EB": 10**18}
 
@@ -58,9 +58,9 @@ def _summary(listing: Listing) -> str:
     count = _counted(listing.total, "attachment")
     if listing.next is None and listing.previous is None:
         return f"{count} · {_total_size(listing)}"
-    if not listing.entries:
+    if listing.skipped == listing.last:
         return count
-    return f"{listing.skipped + 1:,} to {listing.skipped + len(listing.entries):,} of {count}"
+    return f"{listing.skipped + 1:,} to {listing.last:,} of {count}"
 
 
 def _total_size(listing: Listing) -> str:
@@ -84,6 +84,11 @@ def _counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def _shortened(text: str) -> str:
+    """A name of megabytes would be all of the page, several times."""
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
+
+
 def _visible(value: object) -> object:
     """What is put into the page for a value: of text, every character in a way that can be seen."""
     if isinstance(value, Markup):
@@ -92,11 +97,7 @@ def _visible(value: object) -> object:
     # Nearly all of them are, and it is quickly seen.
     if text.isprintable():
         return text
-    return "".join(_REPLACEMENT if _is_invisible(character) else character for character in text)
-
-
-def _is_invisible(character: str) -> bool:
-    return unicodedata.category(character) in _INVISIBLE and character not in _JOINERS
+    return "".join(_REPLACEMENT if is_invisible(character) else character for character in text)
 
 
 def _is_blank(text: str | None) -> bool:
@@ -109,7 +110,7 @@ def _environment() -> Environment:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_visible
     )
-    environment.filters |= {"size": _size, "counted": _counted}
+    environment.filters |= {"size": _size, "counted": _counted, "shortened": _shortened}
     environment.tests |= {"blank": _is_blank}
     environment.globals |= {"Kind": Kind, "stylesheet": Markup(_STYLESHEET)}  # noqa: S704 - it is ours
     return environment

@@ -20,8 +20,8 @@ class Entry:
     :ivar length: bytes of the identity representation; ``None`` if not known.
     :ivar digest: of the stored bytes, ``md5-<base64>``.
     :ivar revpos: number of the revision that brought it; ``None`` if the document does not tell.
-    :ivar link: its address, relative to the page's, ASCII; with whatever secret opens it. ``None`` if it has none:
-        CouchDB cannot address every name.
+    :ivar link: its address, relative to the page's, ASCII; with whatever secret opens it. ``None`` if none can
+        lead to it.
     :ivar download: the same, to save it instead of showing it.
     """
 
@@ -46,6 +46,8 @@ class Listing:
     :ivar rev: the revision.
     :ivar total: how many there are.
     :ivar skipped: how many of them come before these.
+    :ivar last: how many come before the first that is behind these. Of those between some may be left out, because
+        nothing can be made of them.
     :ivar next: the address of the listing that goes on behind these, relative to this one's; ``None`` if none does.
     :ivar previous: the same, of those before.
     """
@@ -55,6 +57,7 @@ class Listing:
     rev: str
     entries: tuple[Entry, ...]
     total: int
+    last: int
     skipped: int = 0
     next: str | None = field(default=None, repr=False)
     previous: str | None = field(default=None, repr=False)

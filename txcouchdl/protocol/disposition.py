@@ -24,7 +24,7 @@ _SEPARATOR: Final = re.compile(r"[/\\]")
 
 # Control characters, format characters (the bidi ones make "exe.txt" of "txt.exe"), lone surrogates, line
 # and paragraph separators.
-_UNSAFE_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_INVISIBLE_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 # Format characters too, but Persian and the Indic scripts are spelt with them and emoji glued: Chromium
 # keeps them in file names as well.
 _JOINERS: Final = frozenset("\u200c\u200d")
@@ -57,13 +57,14 @@ def content_disposition(kind: Literal["inline", "attachment"], filename: str) ->
 def _harmless(filename: str) -> str:
     """The last path segment of ``filename``, made safe to create a file of."""
     segment = _SEPARATOR.split(filename)[-1]
-    visible = "".join(_REPLACEMENT if _is_unsafe(character) else character for character in segment)
+    visible = "".join(_REPLACEMENT if is_invisible(character) else character for character in segment)
     name = _shortened(visible).strip()
     return _NAMELESS if name in ("", ".", "..") else name
 
 
-def _is_unsafe(character: str) -> bool:
-    return unicodedata.category(character) in _UNSAFE_CATEGORIES and character not in _JOINERS
+def is_invisible(character: str) -> bool:
+    """Whether a character shows as nothing, or moves what stands around it, and no script is spelt with it."""
+    return unicodedata.category(character) in _INVISIBLE_CATEGORIES and character not in _JOINERS
 
 
 def _shortened(name: str) -> str:

@@ -44,10 +44,7 @@ _KNOWN: Final = {
     ".xz": "application/x-xz",
     ".zst": "application/zstd",
 }
-_NAMES: Final = MimeTypes(filenames=())
-for _extension, _type in _KNOWN.items():
-    _NAMES.add_type(_type, _extension)
-    _NAMES.encodings_map.pop(_extension, None)
+_TYPES: Final = MimeTypes().types_map[True] | _KNOWN
 
 # One type and its parameters, and nothing else: of several, joined by commas, browsers take the last.
 _MEDIA_TYPE: Final = re.compile(r"([a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+)[ \t]*(?:;[^,]*)?", re.IGNORECASE | re.ASCII)
@@ -64,7 +61,8 @@ class Kind(Enum):
 
 #: Pictures that browsers show within a page.
 _PICTURES: Final = frozenset(
-    f"image/{subtype}" for subtype in ("avif", "bmp", "gif", "jpeg", "png", "svg+xml", "webp", "vnd.microsoft.icon")
+    f"image/{subtype}"
+    for subtype in ("apng", "avif", "bmp", "gif", "jpeg", "png", "svg+xml", "vnd.microsoft.icon", "webp", "x-icon")
 )
 
 
@@ -81,6 +79,8 @@ def essence(content_type: str | None) -> str | None:
 def kind_of(content_type: str | None) -> Kind:
     """What a browser does with this type; :attr:`Kind.OTHER` for what is none."""
     name = essence(content_type) or ""
+    if name.endswith("+xml") and name not in _PICTURES:
+        return Kind.OTHER
     if name.startswith("audio/"):
         return Kind.AUDIO
     # Sound, film or both: what shows films plays sounds too.
@@ -99,4 +99,4 @@ def guessed_type(name: str) -> str | None:
     stem, dot, extension = name.rpartition(".")
     if not dot or not stem:
         return None
-    return _NAMES.types_map[True].get(f".{extension.lower()}")
+    return _TYPES.get(f".{extension.lower()}")
