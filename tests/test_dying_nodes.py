@@ -150,7 +150,10 @@ class Scene:
 
     @property
     def serving(self) -> Node:
-        """The node that the download comes from."""
+        """The node that the download comes from; between two transfers there is none for a moment."""
+        deadline = monotonic() + PATIENCE
+        while not any(each.is_serving for each in self.nodes) and monotonic() < deadline:
+            exchange(self.gateway.port(), HEARTBEAT)
         [serving] = [each for each in self.nodes if each.is_serving]
         return serving
 

@@ -31,9 +31,8 @@ def test_each_fault_is_a_test() -> None:
 def test_each_client_is_a_test() -> None:
     rows = shown_by(README)
     assert len(rows) > 15
-    tests = [_TEST.findall(row) for row in rows]
-    assert all(tests)
-    assert not [each for row in tests for each in row if not is_test(each)]
+    assert not [row for row in rows if not _TEST.search(row) and not row.startswith("by hand")]
+    assert not [each for row in rows for each in _TEST.findall(row) if not is_test(each)]
 
 
 def is_test(name: str) -> bool:

@@ -224,7 +224,7 @@ def test_what_would_show_nothing_has_words_instead(blank: str) -> None:
 
 _TAGS: Final = {
     *("", "html", "head", "meta", "link", "title", "style", "body", "header", "main", "h1", "h2", "p", "ul", "li", "a"),
-    *("bdi", "em", "data", "audio", "video", "img", "svg", "path"),
+    *("bdi", "em", "data", "div", "audio", "video", "img", "svg", "path"),
 }
 _ATTRIBUTES: Final = {
     *("lang", "charset", "name", "content", "role", "class", "id", "aria-labelledby", "aria-hidden", "tabindex"),
