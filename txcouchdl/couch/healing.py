@@ -155,7 +155,8 @@ class StoredBytes:
         opening = Deferred.fromCoroutine(self._open_body(request, self))
         self._opening = opening
         opening.addCallbacks(self._opened, self._not_opened, callbackArgs=(request,))
-        opening.addErrback(self._crashed)
+        # What is left is a fault of ours.
+        opening.addErrback(self._fail)
 
     def _opened(self, body: Body, request: Request) -> None:
         self._opening = None
@@ -187,10 +188,6 @@ class StoredBytes:
             self._fail(failure)
         else:
             self._lost(error)
-
-    def _crashed(self, failure: Failure) -> None:
-        """A fault of ours."""
-        self._fail(failure)
 
     # Losing them.
 

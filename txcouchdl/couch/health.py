@@ -129,5 +129,7 @@ class NodeHealth:
             _log.failure("a node could not be asked how it does", failure=failure)
         self._failures += 1
         self._probe_later()
+        if self.state is State.DOWN:
+            # It is not being asked any more.
+            self._changed()
         self._become(State.DOWN, failure.value)
-        self._changed()

@@ -66,6 +66,9 @@ class _Unhurried:
     def waited(self, seconds: float) -> None: ...
 
 
+_UNHURRIED: Final = _Unhurried()
+
+
 @frozen
 class Body:
     """
@@ -96,8 +99,8 @@ class Body:
 class Route:
     """
     :meth:`document` and :meth:`attachment` are those of the
-    :class:`~txcouchdl.couch.client.CouchClient`, at whatever node does it. A node that fails is left for another; each
-    is tried once, and if there is but one, that twice.
+    :class:`~txcouchdl.couch.client.CouchClient`, at whatever node does it. A node that fails is left for another, if
+    there is one; as many are tried as there are nodes, and if there is but one, that twice.
 
     Both raise NoNodeAvailable if no node works, and Overloaded if none had a place in time.
     """
@@ -117,7 +120,7 @@ class Route:
 
     async def document(self, database: str, document_id: str, rev: str | None = None) -> Document | None:
         """See :meth:`CouchClient.document <txcouchdl.couch.client.CouchClient.document>`."""
-        document, place = await self._ask(lambda client: client.document(database, document_id, rev), _Unhurried())
+        document, place = await self._ask(lambda client: client.document(database, document_id, rev), _UNHURRIED)
         place.vacate()
         return document
 

@@ -137,8 +137,8 @@ class Gateway:
         """The site as which the client knows us."""
         host = authority(request.uri) or _field(request, b"Host")
         own = Site("https" if request.isSecure() else "http", host)
-        proto, host = (_field(request, b"X-Forwarded-" + name) for name in (b"Proto", b"Host"))
-        return self._proxies.site_of(peer, own, proto, host)
+        forwarded = (_field(request, b"X-Forwarded-Proto"), _field(request, b"X-Forwarded-Host"))
+        return self._proxies.site_of(peer, own, *forwarded)
 
     async def _serve_page(self, request: Request, address: DocumentAddress, facts: PageFacts, site: Site) -> None:
         route = Route(self._cluster)

@@ -97,6 +97,7 @@ class Description:
 
     @property
     def etag(self) -> EntityTag:
+        """See :func:`entity_tag`."""
         return entity_tag(self.stub)
 
     @property
