@@ -1,6 +1,7 @@
 """The whole gateway over loopback sockets, in front of the embedded store and of a real CouchDB where there is one."""
 
 import gzip
+import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -116,3 +117,23 @@ async def test_conditions(server: Server) -> None:
             assert (await fetch(url + name, If_Match='"other"'))[0] == 412
             assert (await fetch(url + name, Range="bytes=0-0", If_Range=etag))[0] == 206
             assert (await fetch(url + name, Range="bytes=0-0", If_Range='"other"'))[0] == 200
+
+
+async def follow(url: str) -> tuple[int, bytes]:
+    """What an address leads to as it is."""
+    response = await treq.get(url, persistent=False, timeout=60)
+    return response.code, await response.content()
+
+
+@ensureDeferred
+async def test_a_documents_page_leads_to_these_very_bytes(server: Server) -> None:
+    async with gateway_before(server) as url:
+        status, page = await follow(f"{url}?token=t&pin")
+        assert status == 200
+        links = {each["name"]: each["url"] for each in json.loads(page)["attachments"]}
+        for name, body in BODIES.items():
+            assert await follow(links[name]) == (200, body)
+        rev = (await server.call("GET", f"/{server.database}/d"))["_rev"]
+        await server.put_attachment("d", "noise.bin", b"another", rev, "video/mp4")
+        statuses = {name: (await follow(link))[0] for name, link in links.items()}
+        assert statuses == dict.fromkeys(BODIES, 200) | {"noise.bin": 412}
