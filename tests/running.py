@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Condition, Thread
@@ -103,9 +103,21 @@ class Running:
     :ivar err: its standard error. twistd sends what comes there to the log, once there is a log.
     """
 
-    def __init__(self, directory: Path, arguments: tuple[str, ...], more_environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        arguments: tuple[str, ...],
+        more_environment: Mapping[str, str],
+        starter: Sequence[str] = (),
+        passed: Sequence[int] = (),
+    ) -> None:
+        """
+        :param starter: a command that becomes the command behind it.
+        :param passed: descriptors that it inherits.
+        """
         self._process = subprocess.Popen(
-            twistd("-n", "--pidfile=", "couchdl", *arguments),
+            [*starter, *twistd("-n", "--pidfile=", "couchdl", *arguments)],
+            pass_fds=passed,
             cwd=directory,
             env=environment(more_environment),
             stdin=subprocess.DEVNULL,
@@ -155,7 +167,13 @@ class Running:
 @contextmanager
 def running(directory: Path, *arguments: str, **more_environment: str) -> Iterator[Running]:
     """A ``twistd -n couchdl`` in a directory, for as long as it is needed."""
-    process = Running(directory, arguments, more_environment)
+    with needed(Running(directory, arguments, more_environment)) as process:
+        yield process
+
+
+@contextmanager
+def needed(process: Running) -> Iterator[Running]:
+    """A process, until it is not needed any more."""
     try:
         yield process
     finally:

@@ -19,14 +19,12 @@ import pytest
 from tests.running import (
     ANY_PORT,
     PATIENCE,
-    Lines,
     Running,
     connect,
     curl,
-    environment,
+    needed,
     needs_curl,
     read_to_end,
-    twistd,
 )
 from tests.store.serving import in_reactor
 from tests.test_service import refusal
@@ -52,35 +50,13 @@ os.execv(sys.argv[2], sys.argv[2:])
 REQUEST = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 
 
-class Activated(Running):
-    """A ``twistd -n couchdl`` that was given a socket."""
-
-    def __init__(self, directory: Path, listening: socket.socket, *arguments: str) -> None:
-        passed = listening.fileno()
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _BECOME_TWISTD, str(passed), *twistd("-n", "--pidfile=", "couchdl", *arguments)],
-            cwd=directory,
-            env=environment({}),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            pass_fds=(passed,),
-            encoding="utf-8",
-        )
-        self.pid = self._process.pid
-        self.out = Lines(self._process.stdout)  # type: ignore[arg-type]
-        self.err = Lines(self._process.stderr)  # type: ignore[arg-type]
-
-
 @contextmanager
-def activated(directory: Path, listening: socket.socket, *arguments: str) -> Iterator[Activated]:
-    process = Activated(directory, listening, *arguments)
-    try:
+def activated(directory: Path, listening: socket.socket, *arguments: str) -> Iterator[Running]:
+    """A ``twistd -n couchdl`` that was given a socket."""
+    descriptor = listening.fileno()
+    starter = (sys.executable, "-c", _BECOME_TWISTD, str(descriptor))
+    with needed(Running(directory, arguments, {}, starter, (descriptor,))) as process:
         yield process
-    finally:
-        if process.is_alive:
-            process.stop(signal.SIGKILL)
-        process.text()
 
 
 @pytest.fixture
