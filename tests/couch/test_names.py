@@ -46,7 +46,7 @@ _REASONS: Final = {
     "Invalid percent-encoding in the path.",
     "The path is not UTF-8.",
     "The path must begin with a slash.",
-    "An attachment's address is /{db}/{docid}/{attachment name}.",
+    "An attachment's address is /{db}/{docid}/{attachment name}, a document's /{db}/{docid}/.",
 }
 
 

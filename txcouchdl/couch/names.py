@@ -136,7 +136,7 @@ def parse_address(path: bytes) -> AttachmentAddress | DocumentAddress:
     is_design = len(segments) > 1 and segments[1] == "_design"
     name_at = 3 if is_design else 2
     if len(segments) <= name_at:
-        raise TooShort("An attachment's address is /{db}/{docid}/{attachment name}.")
+        raise TooShort("An attachment's address is /{db}/{docid}/{attachment name}, a document's /{db}/{docid}/.")
     document = DocumentAddress(segments[0], "/".join(segments[1:name_at]))
     name = "/".join(segments[name_at:])
     return AttachmentAddress(document.database, document.document_id, name) if name else document

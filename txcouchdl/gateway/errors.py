@@ -101,7 +101,9 @@ _TABLE: dict[type[DownloadError], ErrorAnswer] = {
     TooManyGuesses: ErrorAnswer(429, "too_many_requests", "Too many incorrect download tokens from this address."),
     NoSuchAttachment: ErrorAnswer(404, "not_found", "Document is missing attachment"),
     NoSuchRevision: ErrorAnswer(404, "not_found", "missing"),
-    NoAddress: ErrorAnswer(404, "not_found", "An attachment's address is /{db}/{docid}/{attachment name}."),
+    NoAddress: ErrorAnswer(
+        404, "not_found", "An attachment's address is /{db}/{docid}/{attachment name}, a document's /{db}/{docid}/."
+    ),
     BadTarget: ErrorAnswer(400, "bad_request", "The path is not percent-encoded UTF-8."),
     BadRevision: ErrorAnswer(400, "bad_request", "Invalid rev format"),
     MethodNotAllowed: ErrorAnswer(
