@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.browser.devtools import Chromium, Page, chromium
+from tests.browser.devtools import Chromium, chromium
 from tests.browser.gateway import Served, Upload, serving
 from tests.browser.media import MEDIA
+from tests.browser.pages import Page, new_page
 from tests.browser.relay import Relay, relay
 
 
@@ -41,5 +42,5 @@ def network(_relay: Relay, gateway: Served) -> Relay:
 @pytest.fixture
 def page(_browser: Chromium) -> Iterator[Page]:
     """An empty page of its own."""
-    with _browser.page() as it:
+    with new_page(_browser) as it:
         yield it

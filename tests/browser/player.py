@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from tests.browser.devtools import Page
 from tests.browser.media import BITS, LOWEST_TONE, STEP, Medium
+from tests.browser.pages import Page
 from tests.running import PATIENCE
 
 _SCRIPT: Final = Path(__file__).with_suffix(".js").read_text("utf-8")

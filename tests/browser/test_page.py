@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.devtools import Page, Screen
 from tests.browser.gateway import Served, Upload, target_of
 from tests.browser.media import FLAC, MP3, MP4_INDEX_FIRST
+from tests.browser.pages import Page, Screen
 from tests.browser.player import Player
 
 pytestmark = pytest.mark.browser

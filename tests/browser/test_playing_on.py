@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.browser.devtools import Page
 from tests.browser.gateway import target_of
 from tests.browser.media import DURATION, MP4_INDEX_FIRST, WEBM, Medium
+from tests.browser.pages import Page
 from tests.browser.player import Player
 from tests.browser.relay import BLANK, BURST, Relay
 from tests.faults import Hangup

@@ -2,9 +2,10 @@
 
 import pytest
 
-from tests.browser.devtools import BrowserError, Page
+from tests.browser.devtools import BrowserError
 from tests.browser.gateway import target_of
 from tests.browser.media import MP3
+from tests.browser.pages import Page
 from tests.browser.relay import BLANK, Relay
 from tests.nodes import TOKEN
 

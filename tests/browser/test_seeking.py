@@ -5,9 +5,10 @@ the relay saw a 206 for it that begins where nothing had passed, and what is sho
 
 import pytest
 
-from tests.browser.devtools import BrowserError, Page
+from tests.browser.devtools import BrowserError
 from tests.browser.gateway import Served, target_of
 from tests.browser.media import DURATION, FLAC, MEDIA, MP4_INDEX_FIRST, MP4_INDEX_LAST, WEBM, Medium
+from tests.browser.pages import Page
 from tests.browser.player import Player, State
 from tests.browser.relay import BLANK, Relay
 
