@@ -261,7 +261,7 @@ class Network(Clock):
             seconds -= step
             self.run()
 
-    def sleep(self, seconds: float) -> None:
+    def elapse(self, seconds: float) -> None:
         """The same in as few steps as there are things due meanwhile, each at its very time."""
         end = self.seconds() + seconds
         self.run()

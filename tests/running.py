@@ -264,6 +264,11 @@ def exchange(port: int, raw: bytes) -> Response:
     return response
 
 
+def beat(port: int) -> None:
+    """By the time that this is answered, the gateway has looked at what it was told before."""
+    assert exchange(port, b"HEAD / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").status == 404
+
+
 @contextmanager
 def nobody() -> Iterator[int]:
     """A port where nobody listens, and nobody can while this lasts."""

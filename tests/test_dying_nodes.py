@@ -25,7 +25,7 @@ import pytest
 from attrs import frozen
 
 from tests.nodes import DATABASE, DOCUMENT, NAME, TOKEN, UNMEASURED, Node, descriptors, fill, needs_proc, node
-from tests.running import ANY_PORT, PATIENCE, Running, curl, curl_command, exchange, needs_curl, running
+from tests.running import ANY_PORT, PATIENCE, Running, beat, curl, curl_command, needs_curl, running
 
 pytestmark = [needs_curl, needs_proc]
 
@@ -33,7 +33,6 @@ MIB = 2**20
 #: A healing, in the gateway's log.
 HEALED = r"\bhealed \S+: goes on from stored byte \d+ at (\S+)"
 #: A request that is answered without any node.
-HEARTBEAT = b"HEAD / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 
 
 @frozen
@@ -153,7 +152,7 @@ class Scene:
         """The node that the download comes from; between two transfers there is none for a moment."""
         deadline = monotonic() + PATIENCE
         while not any(each.is_serving for each in self.nodes) and monotonic() < deadline:
-            exchange(self.gateway.port(), HEARTBEAT)
+            beat(self.gateway.port())
         [serving] = [each for each in self.nodes if each.is_serving]
         return serving
 
@@ -174,15 +173,14 @@ class Scene:
             each.kill()
         deadline = monotonic() + PATIENCE
         while descriptors(self.gateway.pid) > self.descriptors and monotonic() < deadline:
-            # By the time that this is answered, the process has looked at what it was told before.
-            exchange(self.gateway.port(), HEARTBEAT)
+            beat(self.gateway.port())
         assert descriptors(self.gateway.pid) <= self.descriptors
 
 
 @contextmanager
 def gateway_before(directory: Path, urls: Sequence[str]) -> Iterator[Running]:
     with running(directory, "-l", ANY_PORT, *(word for url in urls for word in ("-c", url)), **UNMEASURED) as process:
-        assert exchange(process.port(), HEARTBEAT).status == 404
+        beat(process.port())
         yield process
         assert process.is_alive
 

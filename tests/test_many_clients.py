@@ -18,7 +18,7 @@ import pytest
 from attrs import frozen
 
 from tests.nodes import DATABASE, DOCUMENT, NAME, TOKEN, UNMEASURED, Node, descriptors, fill, needs_proc, node, resident
-from tests.running import PATIENCE, Running, exchange, needs_curl, read_to_end, running
+from tests.running import PATIENCE, Running, beat, needs_curl, read_to_end, running
 
 pytestmark = [needs_curl, needs_proc]
 
@@ -32,7 +32,6 @@ SIP, SIPS = 8192, 20
 
 REQUEST = f"GET /{DATABASE}/{DOCUMENT}/{NAME}?token={TOKEN} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode()
 #: A request that is answered without any node.
-HEARTBEAT = b"HEAD / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 
 
 @frozen
@@ -139,18 +138,14 @@ class Scene:
     def wait_until_parked(self) -> None:
         deadline = monotonic() + PATIENCE
         while self.node.is_serving and monotonic() < deadline:
-            self.beat()
+            beat(self.gateway.port())
         assert not self.node.is_serving
 
     def wait_for_descriptors(self, most: int) -> None:
         deadline = monotonic() + PATIENCE
         while descriptors(self.gateway.pid) > most and monotonic() < deadline:
-            self.beat()
+            beat(self.gateway.port())
         assert descriptors(self.gateway.pid) <= most
-
-    def beat(self) -> None:
-        """By the time that this is answered, the gateway has looked at what it was told before."""
-        assert exchange(self.gateway.port(), HEARTBEAT).status == 404
 
     def memory(self) -> int:
         return resident(self.gateway.pid)

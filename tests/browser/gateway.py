@@ -6,17 +6,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
 from attrs import frozen
 
 from tests.nodes import DATABASE, TOKEN, open_files
-from tests.running import ANY_PORT, PATIENCE, Running, running
-
-#: Seconds between two looks at what no event tells of.
-BEAT = 0.02
+from tests.running import ANY_PORT, PATIENCE, Running, beat, running
 
 
 @frozen
@@ -55,7 +52,7 @@ class Served:
         blobs = self._directory / "store" / "blobs"
         deadline = monotonic() + PATIENCE
         while (count := open_files(self.running.pid, blobs)) and monotonic() < deadline:
-            sleep(BEAT)
+            beat(self.port)
         assert count == 0
 
     def _put(self, target: str, content_type: str, body: bytes) -> Any:

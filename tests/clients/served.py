@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from hashlib import md5, sha256
 from http.client import HTTPConnection
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -22,7 +22,7 @@ from twisted.internet.threads import deferToThread
 from tests.faults import Fault, FaultyProxy, Hangup, Schedule
 from tests.faults.exchange import Exchange
 from tests.nodes import descriptors, open_files
-from tests.running import PATIENCE, Running
+from tests.running import PATIENCE, Running, beat
 from tests.scripted import Asked
 from tests.servers import reactor
 
@@ -83,7 +83,7 @@ class Served:
     def _wait_for_rest(self, before: int) -> None:
         deadline = monotonic() + PATIENCE
         while (found := self._open()) > (0, before) and monotonic() < deadline:
-            sleep(0.01)
+            beat(self.port)
         assert found <= (0, before), "bodies, descriptors"
 
     def _open(self) -> tuple[int, int]:

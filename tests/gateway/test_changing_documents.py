@@ -299,7 +299,7 @@ class ChangingDocument(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.2, 2.0, 4.0, 25.0]))
     def wait(self, seconds: float) -> None:
-        self.house.network.sleep(seconds)
+        self.house.network.elapse(seconds)
 
     def _move(self) -> None:
         self.house.network.run()
@@ -335,7 +335,7 @@ class ChangingDocument(RuleBasedStateMachine):
         self.bytes_are_of_one_version()
         for each in self.downloads:
             each.client.transport.resumeProducing()
-        self.house.network.sleep(60.0)
+        self.house.network.elapse(60.0)
         self.bytes_are_of_one_version()
         assert all(each.is_over for each in self.downloads)
         for each in self._broken:
@@ -348,7 +348,7 @@ class ChangingDocument(RuleBasedStateMachine):
         self.house.assert_at_rest()
         for each in self.downloads:
             each.client.transport.loseConnection()
-        self.house.network.sleep(1000.0)
+        self.house.network.elapse(1000.0)
         assert not self.house.network.calls
         assert not any(end.is_connected for pair in self.house.network.connections for end in pair)
 

@@ -260,7 +260,7 @@ def play(plot: Plot, limits: UpstreamLimits) -> Scene:
     with logged() as events:
         for reader in readers:
             house.network.callLater(reader.mood.comes, house.network.connect, GATEWAY_PORT, reader)
-        house.network.sleep(_allowed(plot, limits))
+        house.network.elapse(_allowed(plot, limits))
         scene = Scene(house, proxies, readers, events)
         for reader in readers:
             assert_over(scene, reader)
@@ -303,7 +303,7 @@ def assert_nothing_left(scene: Scene) -> None:
     for reader in scene.readers:
         reader.transport.loseConnection()
     # Kept connections end, and nodes that are down are found to be up again.
-    network.sleep(1000.0)
+    network.elapse(1000.0)
     assert not network.calls
     assert network.connections
     assert not any(end.is_connected for pair in network.connections for end in pair)

@@ -136,7 +136,7 @@ def hostile_house(
 def outlast(house: House, proxies: list[FaultyProxy], target: str, **headers: str) -> Answer:
     """Ask, and wait until nobody has hope any more."""
     client = house.send(target, {**headers, "Connection": "close"})
-    house.network.sleep(8 * LIMITS.stall_timeout + LIMITS.give_up)
+    house.network.elapse(8 * LIMITS.stall_timeout + LIMITS.give_up)
     return read_answer(client.received, "GET", client.is_closed)
 
 
@@ -156,7 +156,7 @@ def assert_nothing_left(house: House, proxies: list[FaultyProxy]) -> None:
     for number, proxy in enumerate(proxies):
         proxy.schedule = Schedule.of()
         house.network.listen(NODE_PORT + number, proxy)
-    house.network.sleep(1000)
+    house.network.elapse(1000)
     house.assert_at_rest()
     assert not house.network.calls
     for proxy in proxies:
@@ -214,7 +214,7 @@ def test_a_hostile_answer_to_the_question_whether_it_is_up(what: str) -> None:
     house.node.faults = lambda _: None
     for proxy in proxies:
         proxy.schedule = Schedule.of()
-    house.network.sleep(40)
+    house.network.elapse(40)
     assert house.get("f").body == NOISE, "it is asked again, and believed"
     assert_nothing_left(house, proxies)
 
@@ -237,8 +237,8 @@ def test_what_a_kept_connection_says_late_is_nobodys_answer(what: str, seconds: 
     [proxy] = put_before(house, [Schedule.of(Surplus(LATE[what], later=4))])
     for _ in range(4):
         client = house.send(f"/db/doc/f?token={TOKEN}", {"Range": "bytes=1000-4000"})
-        house.network.sleep(seconds)
-        house.network.sleep(0 if seconds > 4 else 4)
+        house.network.elapse(seconds)
+        house.network.elapse(0 if seconds > 4 else 4)
         got = read_answer(client.received, "GET", client.is_closed)
         assert (got.status, got.body, got.is_whole) == (206, NOISE[1000:4001], True)
     assert_nothing_left(house, [proxy])
