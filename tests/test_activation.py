@@ -134,7 +134,21 @@ def test_a_socket_of_another_name(listening: socket.socket, tmp_path: Path) -> N
         assert f"{endpoint!r} is no endpoint: systemd has passed no such socket" in process.text()
 
 
-@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="there is no IPv6 here")
+@pytest.mark.parametrize("endpoint", ["systemd:domain=INET:index=x", "tcp:x"])
+@in_reactor
+async def test_what_is_wrong_with_an_endpoint_is_no_fault_of_systemd_s(endpoint: str) -> None:
+    assert "systemd has passed" not in await refusal("-l", endpoint)
+
+
+def _has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not _has_ipv6(), reason="there is no IPv6 here")
 def test_a_socket_of_another_domain(tmp_path: Path) -> None:
     """Taken for one of IPv4, a socket of IPv6 would tell random addresses of its clients, and no guesses be counted."""
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as listening:

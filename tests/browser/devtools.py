@@ -179,7 +179,7 @@ class Chromium:
 @contextmanager
 def chromium() -> Iterator[Chromium]:
     """A Chromium with an empty profile, for as long as it is needed."""
-    with tempfile.TemporaryDirectory(prefix="chromium-") as profile:
+    with tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as profile:
         browser = Chromium(Path(profile))
         try:
             yield browser

@@ -73,11 +73,12 @@ globalThis.Player = class {
 
   playPast(time) {
     const isPast = () => this.element.currentTime > time || this.element.ended;
-    return this.until(["timeupdate", "ended"], isPast);
+    return isPast() ? this.state() : this.until(["timeupdate", "ended"], isPast);
   }
 
   playToEnd() {
-    return this.until(["ended"], () => true);
+    const isEnded = () => this.element.ended;
+    return isEnded() ? this.state() : this.until(["ended"], isEnded);
   }
 
   // How bright each of the blocks is that lie side by side in the frame that is shown: 0 to 255.

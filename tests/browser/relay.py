@@ -213,6 +213,7 @@ class Relay:
             if hold is not None and not hold.cut.done() and exchange.passed + len(data) > hold.after:
                 await self._send(exchange, data[: hold.after - exchange.passed], writer)
                 exchange.was_cut = True
+                self._tell()
                 return await hold.cut
             framing.accept(data)
             await self._send(exchange, data, writer)

@@ -28,6 +28,7 @@ def test_a_cut(page: Page, network: Relay, medium: Medium, how: Hangup) -> None:
     player = Player.made(page, medium, network.origin + target_of("media", medium.name))
     player.play(FAST)
     player.play_past(0.3 * DURATION)
+    network.wait_for(lambda: any(each.was_cut for each in network.exchanges))
     network.cut(how)
     end = player.play_to_end()
     assert end.time == end.duration == pytest.approx(DURATION, abs=0.1)

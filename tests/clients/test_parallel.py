@@ -3,7 +3,7 @@
 import signal
 from pathlib import Path
 from threading import Barrier
-from time import monotonic, sleep, time
+from time import monotonic, sleep
 
 import pytest
 from pytest_twisted import ensureDeferred
@@ -16,6 +16,8 @@ from tests.faults import Fault, NoFault, Stall
 from tests.running import PATIENCE
 
 CONNECTIONS = 4
+#: Seconds between two looks of aria2's at what it has to save.
+SAVE_INTERVAL = 1
 PART = LENGTH // CONNECTIONS
 #: Where answers are broken off: in the middle of a part.
 BREAK = 500_000
@@ -91,7 +93,7 @@ async def test_curl(served: Served, tmp_path: Path, name: str) -> None:
 async def test_aria2_that_was_killed(served: Served, tmp_path: Path) -> None:
     """With ``kill -9``: from its control file it knows which pieces it has, and asks for the others only."""
     file, control = tmp_path / "file", tmp_path / "file.aria2"
-    command = (*SPLIT, "--auto-save-interval=1", "--continue", "-o", "file")
+    command = (*SPLIT, f"--auto-save-interval={SAVE_INTERVAL}", "--continue", "-o", "file")
     async with door(served, *[Stall(3 * PART // 4)] * CONNECTIONS) as it:
         process = start(tmp_path, *command, it.url(DOCUMENT, "noise.bin"))
         try:
@@ -112,13 +114,14 @@ async def test_aria2_that_was_killed(served: Served, tmp_path: Path) -> None:
 
 
 def _wait_for_save(it: Door, control: Path) -> None:
-    """Until the control file was written after all answers had stalled."""
+    """Until all answers have stalled and the control file is as it was for several seconds: all of it was saved."""
     deadline = monotonic() + PATIENCE
-    stalled: float | None = None
+    saved, since = None, monotonic()
     while monotonic() < deadline:
-        if stalled is None and it.cuts == CONNECTIONS:
-            stalled = time()
-        if stalled is not None and control.exists() and control.stat().st_mtime > stalled:
+        last = control.stat().st_mtime_ns if it.cuts == CONNECTIONS and control.exists() else None
+        if last is None or last != saved:
+            saved, since = last, monotonic()
+        elif monotonic() - since > 3 * SAVE_INTERVAL:
             return
         sleep(0.01)
     raise AssertionError("nothing was saved")

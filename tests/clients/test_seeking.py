@@ -2,6 +2,7 @@
 
 import random
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -134,7 +135,10 @@ async def test_ffmpeg(
     expected = await decode(media / name, "expected")
     async with door(served) as it:
         assert await decode(it.url("media", name), "first") == expected
-        before = descriptors(served.pid)
+    # Some connections to the store are kept from now on.
+    await served.rest(sys.maxsize)
+    before = descriptors(served.pid)
+    async with door(served) as it:
         for number in range(2):
             assert await decode(it.url("media", name), f"again-{number}") == expected
     assert all((each or "").endswith("-") for each in it.ranges)
@@ -157,7 +161,7 @@ async def test_ffmpeg_that_reconnects(served: Served, media: Path, tmp_path: Pat
     assert it.starts[3] == it.starts[2] + 1_000_000
 
 
-@needs("ffprobe")
+@needs("ffprobe", "ffmpeg")
 @ensureDeferred
 async def test_ffprobe(served: Served, media: Path, tmp_path: Path) -> None:
     """It reads the index at a film's end, not what is before it."""
@@ -168,7 +172,7 @@ async def test_ffprobe(served: Served, media: Path, tmp_path: Path) -> None:
     assert len(it.ranges) > 1
 
 
-@needs("mpv")
+@needs("mpv", "ffmpeg")
 @pytest.mark.parametrize("name", ["film.mp4", "sound.ogg"])
 @ensureDeferred
 async def test_mpv(served: Served, media: Path, tmp_path: Path, name: str) -> None:
@@ -179,7 +183,7 @@ async def test_mpv(served: Served, media: Path, tmp_path: Path, name: str) -> No
     assert _seconds(tmp_path) == pytest.approx(1, abs=0.1)
 
 
-@needs("mpv")
+@needs("mpv", "ffmpeg")
 @ensureDeferred
 async def test_mpv_that_reconnects(served: Served, media: Path, tmp_path: Path) -> None:
     """By itself, wherever it is."""

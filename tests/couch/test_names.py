@@ -281,6 +281,13 @@ def test_the_absolute_form_is_the_origin_form(prefix: bytes) -> None:
     assert split_target(prefix + b"/db/d%2Fe/f?token=http://x/y") == (b"/db/d%2Fe/f", b"token=http://x/y")
 
 
+@pytest.mark.parametrize("target", [b"http://h", b"http://h?", b"HTTPS://h:1?token=x"])
+def test_the_absolute_form_without_a_path_is_the_root(target: bytes) -> None:
+    assert split_target(target)[0] == b"/"
+    with pytest.raises(TooShort):
+        _parse(target)
+
+
 def test_a_url_in_a_name_is_no_absolute_form() -> None:
     assert _parse(b"/http://h/doc/f") == AttachmentAddress("http:", "", "h/doc/f")
     assert _parse(b"/db/doc/http://h/f") == AttachmentAddress("db", "doc", "http://h/f")

@@ -80,7 +80,10 @@ def test_several_ranges_are_shown_as_the_attachment_is(content_type: str) -> Non
     assert several == dict(description.fields("bytes")) | {"Content-Type": "multipart/byteranges; boundary=x"}
 
 
-@pytest.mark.parametrize("content_type", ["multipart/mixed", "application/pdf", "text/pdf", "Application/PDF;x=y"])
+@pytest.mark.parametrize(
+    "content_type",
+    ["multipart/x-mixed-replace", "multipart/related", "application/pdf", "text/pdf", "Application/PDF;x=y"],
+)
 def test_papers_are_saved_where_no_viewer_would_start(content_type: str) -> None:
     assert _fields(attrs.evolve(_STUB, content_type=content_type))["Content-Disposition"].startswith("attachment;")
 
@@ -90,9 +93,9 @@ def test_everything_else_is_shown(content_type: str | None) -> None:
     assert _fields(attrs.evolve(_STUB, content_type=content_type))["Content-Disposition"].startswith("inline;")
 
 
-@pytest.mark.parametrize("content_type", ["application/pdf", "Application/PDF; x=y"])
+@pytest.mark.parametrize("content_type", ["application/pdf", "Application/PDF; x=y", "multipart/mixed"])
 def test_types_that_are_to_be_shown(content_type: str) -> None:
-    inline = Presentation.parse(["Application/pdf", "text/html"])
+    inline = Presentation.parse(["Application/pdf", "text/html", "multipart/mixed"])
     fields = _fields(attrs.evolve(_STUB, content_type=content_type), inline)
     assert fields["Content-Disposition"].startswith("inline;")
     assert "Content-Security-Policy" not in fields

@@ -142,6 +142,8 @@ def test_a_page_of_many_says_which(house: House) -> None:
     house.doc.attachments["600.mp4"] = Stored(b"", "video/mp4", "br")
     answer = page(house, f"token={TOKEN}&skip=500", BROWSER)
     assert b"501 to 1,000 of 1,001 attachments" in answer.body
+    answer = page(house, f"token={TOKEN}&skip=900", BROWSER)
+    assert b"901 to 1,001 of 1,001 attachments" in answer.body
 
 
 def test_pages_for_people_lead_to_each_other() -> None:
@@ -236,10 +238,24 @@ def test_a_document_that_browsers_resolve_away_has_no_links(house: House, docume
     assert [each["url"] for each in listed(answer)["attachments"]] == [None]
 
 
-@pytest.mark.parametrize(("length", "is_linked"), [(7000, True), (7999, False), (8001, False)])
+@pytest.mark.parametrize(("length", "is_linked"), [(7990, True), (7992, True), (7993, False), (8001, False)])
 def test_a_link_that_no_server_would_take_is_none(length: int, is_linked: bool) -> None:
     (told,) = _data(["x" * length], PageFacts(b"t", b"t"))["attachments"]
     assert (told["url"] is not None) == is_linked
+
+
+@pytest.mark.parametrize(
+    "ordered",
+    [
+        ["a1c", "a2b", "a10a"],
+        ["a2", "a10", "a010b", "a11"],
+        # Numbers as long as these are in order still; and no more than sixteen of a name.
+        [f"{'9' * 30}", f"1{'0' * 30}"],
+        [f"{'a1' * 15}a2", f"{'a1' * 15}a10"],
+    ],
+)
+def test_numbers_are_ordered_as_numbers(ordered: list[str]) -> None:
+    assert [each["name"] for each in _data(ordered[::-1])["attachments"]] == ordered
 
 
 def test_names_of_megabytes_take_no_more_than_their_like() -> None:

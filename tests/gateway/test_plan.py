@@ -19,6 +19,7 @@ from tests import strategies
 from txcouchdl.couch.documents import AttachmentStub, Digest, Storage
 from txcouchdl.gateway.description import Description, entity_tag, safe_content_type, sent_type
 from txcouchdl.gateway.plan import (
+    QUICKLY_READ,
     DeliveryPlan,
     Part,
     RequestFacts,
@@ -261,8 +262,11 @@ def test_an_unknown_length_has_no_ranges(stub: AttachmentStub, field: str) -> No
         plan = _plan(stub, method, range=field)
         assert (plan.status, plan.content_length, plan.parts, plan.trailer) == (200, None, parts, b"")
         fields = _fields(plan)
-        assert fields["Accept-Ranges"] == "none"
+        assert fields["Accept-Ranges"] == ("bytes" if stub.stored_length <= QUICKLY_READ else "none")
         assert "Content-Range" not in fields
+        # Who asks for ranges may get them once the length is known.
+        is_worth_while = method == "GET" and _asked(field) is not None and stub.stored_length <= QUICKLY_READ
+        assert plan.wants_length == is_worth_while
 
 
 @pytest.mark.parametrize("stub", [_STUB, _COMPRESSED, _LEARNED])
@@ -489,7 +493,7 @@ def test_any_field_of_any_plan_is_a_field(stub: AttachmentStub, data: st.DataObj
         policy = fields["Content-Security-Policy"].split("; ")
         assert {"default-src 'none'", "form-action 'none'"} <= set(policy)
         assert not re.search(r"script-src|unsafe-eval|allow-|object-src|frame-src", fields["Content-Security-Policy"])
-        is_played = re.match(r"(?:audio|video)/", stub.content_type or "", re.I | re.A)
+        is_played = re.match(r"(?:audio|video)/", sent_type(stub) or "", re.I | re.A)
         assert is_played or "sandbox" in policy
         assert fields["Cache-Control"] == "private"
     assert not {"Content-Encoding", "Last-Modified", "Expires", "Set-Cookie"} & set(fields)

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from tests.gateway.house import TOKEN, Answer, House
 from tests.scripted import Doc, Stored
+from txcouchdl.gateway.app import _QUICKLY_INFLATED
+from txcouchdl.gateway.plan import QUICKLY_READ
 
 DATA = bytes(range(256)) * 41
 TEXT = "".join(f"line {number}\n" for number in range(3000)).encode()
@@ -148,7 +150,7 @@ def test_several_ranges(house: House, name: str) -> None:
 
 def test_an_upload_that_was_compressed_has_no_length_until_it_was_read_once(house: House) -> None:
     first = house.get("encoded")
-    assert (first.status, first.body, first["Accept-Ranges"]) == (200, TEXT, "none")
+    assert (first.status, first.body, first["Accept-Ranges"]) == (200, TEXT, "bytes")
     assert first["Transfer-Encoding"] == "chunked"
     second = house.get("encoded", "bytes=10-19")
     assert (second.status, second.body, second["Accept-Ranges"]) == (206, TEXT[10:20], "bytes")
@@ -162,18 +164,54 @@ def test_for_a_range_an_upload_that_was_compressed_is_read_at_once(house: House)
     house.assert_at_rest()
 
 
-@pytest.mark.parametrize("field", ["If-Match", "If-None-Match"])
-def test_but_not_for_nothing(house: House, field: str) -> None:
-    answer = house.get("encoded", "bytes=10-19", **{field: '"x"' if field == "If-Match" else "*"})
-    assert answer.status in {304, 412}
-    assert house.ask(f"/db/doc/encoded?token={TOKEN}", {"Range": "bytes=1-"}, "HEAD").status == 200
+@pytest.mark.parametrize(
+    ("headers", "status", "reads"),
+    [
+        ({"Range": "bytes=10-19", "If-Match": '"x"'}, 412, 0),
+        ({"Range": "bytes=10-19", "If-None-Match": "*"}, 304, 0),
+        # For these there is no range, whatever the length may be.
+        ({"Range": "bytes=10-19", "If-Range": '"x"'}, 200, 1),
+        ({"Range": "lines=10-19"}, 200, 1),
+        ({"Range": "bytes=9-1"}, 200, 1),
+        ({}, 200, 1),
+        ({"Range": "bytes=10-19"}, 206, 2),
+    ],
+)
+def test_but_not_for_nothing(house: House, headers: dict[str, str], status: int, reads: int) -> None:
+    answer = house.ask(f"/db/doc/encoded?token={TOKEN}", headers)
+    assert answer.status == status
+    assert sum(each.path == "/db/doc/encoded" for each in house.node.asked) == reads
+
+
+def test_nor_for_a_head(house: House) -> None:
+    answer = house.ask(f"/db/doc/encoded?token={TOKEN}", {"Range": "bytes=1-"}, "HEAD")
+    assert (answer.status, answer["Accept-Ranges"]) == (200, "bytes")
     assert {each.path for each in house.node.asked} == {"/db/doc"}
 
 
-def test_nor_if_it_takes_long(monkeypatch: pytest.MonkeyPatch, house: House) -> None:
-    monkeypatch.setattr("txcouchdl.gateway.app._QUICKLY_READ", len(WAYS["encoded"].stored) - 1)
+@pytest.mark.parametrize(("less", "accept_ranges", "status"), [(0, "bytes", 206), (1, "none", 200)])
+def test_nor_if_there_is_much_to_read(
+    monkeypatch: pytest.MonkeyPatch, house: House, less: int, accept_ranges: str, status: int
+) -> None:
+    monkeypatch.setattr("txcouchdl.gateway.plan.QUICKLY_READ", len(WAYS["encoded"].stored) - less)
+    assert house.ask(f"/db/doc/encoded?token={TOKEN}", method="HEAD")["Accept-Ranges"] == accept_ranges
+    assert house.get("encoded", "bytes=10-19").status == status
+
+
+@pytest.mark.parametrize(("less", "expected"), [(0, (206, TEXT[10:20])), (1, (200, TEXT))])
+def test_nor_if_there_is_much_to_inflate(
+    monkeypatch: pytest.MonkeyPatch, house: House, less: int, expected: tuple[int, bytes]
+) -> None:
+    """A few bytes may be the gzip of any number."""
+    monkeypatch.setattr("txcouchdl.gateway.app._QUICKLY_INFLATED", len(TEXT) - less)
     answer = house.get("encoded", "bytes=10-19")
-    assert (answer.status, answer.body, answer["Accept-Ranges"]) == (200, TEXT, "none")
+    assert (answer.status, answer.body) == expected
+    assert answer.is_whole
+    house.assert_at_rest()
+
+
+def test_what_is_soon_read_and_inflated() -> None:
+    assert (QUICKLY_READ, _QUICKLY_INFLATED) == (2**24, 2**27), "as the README says"
 
 
 def test_an_upload_of_nothing_at_all_said_to_be_gzip(house: House) -> None:
@@ -186,7 +224,6 @@ def test_a_head_of_such_an_upload_promises_no_length(house: House) -> None:
     answer = house.ask(f"/db/doc/encoded?token={TOKEN}", method="HEAD")
     assert answer.status == 200
     assert "content-length" not in answer.headers
-    assert answer["Accept-Ranges"] == "none"
 
 
 def test_http_1_0_gets_such_an_upload_with_its_length(house: House) -> None:

@@ -1,5 +1,6 @@
 """The page for people: what it shows, and that what it shows is never more than text."""
 
+import re
 import unicodedata
 from base64 import b64encode
 from collections.abc import Iterator
@@ -254,6 +255,12 @@ def test_every_address_is_an_entry_s_own() -> None:
     assert page.one("link").attributes == {"rel": "icon", "href": "data:,"}
     everywhere = [each[name] for each in page.one("body").walk() for name in ("href", "src") if each[name]]
     assert everywhere == [address for addresses in of_lists for address in addresses]
+
+
+def test_the_stylesheet_knows_the_page_s_classes() -> None:
+    page = shown(*ONE_OF_EACH)
+    classes = {name for each in page.walk() for name in (each["class"] or "").split()}
+    assert set(re.findall(r"\.([a-z]+)[ ,:{]", page.one("style").text)) == classes
 
 
 def test_the_stylesheet_asks_for_nothing() -> None:

@@ -91,6 +91,7 @@ def test_whatever_is_told_is_a_type(name: str) -> None:
         ("image/png", "image/png", Kind.IMAGE),
         ("image/svg+xml ;charset=utf-8", "image/svg+xml", Kind.IMAGE),
         ("image/x-icon", "image/x-icon", Kind.IMAGE),
+        ("image/apng", "image/apng", Kind.IMAGE),
         ("image/vnd.microsoft.icon", "image/vnd.microsoft.icon", Kind.IMAGE),
         ("image/tiff", "image/tiff", Kind.OTHER),
         # A document, whatever is before the plus.

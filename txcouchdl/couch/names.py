@@ -97,7 +97,10 @@ def split_target(raw: bytes) -> tuple[bytes, bytes]:
     Takes the origin-form and the absolute-form (RFC 9112, section 3.2).
     """
     path, _, query = raw.partition(b"?")
-    return _ABSOLUTE_FORM.sub(b"", path, count=1) if not path.startswith(b"/") else path, query
+    if _ABSOLUTE_FORM.match(path):
+        # One without a path is about the root (RFC 9110, section 4.2.3).
+        path = _ABSOLUTE_FORM.sub(b"", path, count=1) or b"/"
+    return path, query
 
 
 def authority(raw: bytes) -> str | None:

@@ -10,6 +10,7 @@ from typing import Final
 
 import attrs
 from attrs import frozen
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from txcouchdl.couch.documents import AttachmentStub, Digest, Document, Storage
@@ -102,13 +103,27 @@ class AttachmentSource:
         await reader.open(is_committed=is_committed)
         return reader
 
-    async def measured(self) -> AttachmentStub:
+    async def measured(self, most: int | None = None) -> AttachmentStub:
         """
         The stub with its length: if it does not tell it, after a whole pass that nobody sees.
 
+        :param most: bytes after which the pass is given up, and the stub comes without; ``None`` for no limit.
         :raises UpstreamFailure: as :meth:`open`, and if the pass fails.
         """
-        await (await self.open(None)).deliver(lambda _: None)
+        reader = await self.open(None)
+        passed: Deferred[None] = Deferred(lambda _: reader.stopProducing())
+        length = 0
+
+        def count(data: bytes) -> None:
+            nonlocal length
+            length += len(data)
+            if most is not None and length > most:
+                # Of a reader that was stopped nothing more is heard.
+                reader.stopProducing()
+                passed.callback(None)
+
+        reader.deliver(count).chainDeferred(passed)
+        await passed
         stub = self._lengths.completed(self._pinned.stub)
         self._pinned = attrs.evolve(self._pinned, stub=stub)
         return stub

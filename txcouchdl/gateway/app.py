@@ -53,8 +53,8 @@ from txcouchdl.protocol.multipart import new_boundary
 #: How often a request is begun anew because the attachment changed between its document and its first byte.
 _ATTEMPTS = 3
 
-#: Bytes at rest that are read and inflated before a client gets impatient.
-_QUICKLY_READ = 16 * 2**20
+#: Bytes that are inflated to find out a length before a client gets impatient. A few at rest may be any number.
+_QUICKLY_INFLATED = 128 * 2**20
 
 _log = Logger()
 
@@ -170,8 +170,8 @@ class Gateway:
         source = AttachmentSource(route, pinned, self._lengths, limits, self._clock, follows=facts.rev is None)
         try:
             plan = plan_delivery(facts, stub, document.rev, new_boundary, self._presentation)
-            if plan.parts and plan.content_length is None and _is_to_be_measured(stub, facts):
-                stub = await source.measured()
+            if plan.wants_length:
+                stub = await source.measured(None if facts.needs_length else _QUICKLY_INFLATED)
                 plan = plan_delivery(facts, stub, document.rev, new_boundary, self._presentation)
             await deliver(plan, request, source)
         except RevisionGone:
@@ -223,14 +223,6 @@ async def _revision(route: Route, current: Document, address: DocumentAddress, r
     if document is None:
         raise NoSuchRevision
     return document
-
-
-def _is_to_be_measured(stub: AttachmentStub, facts: RequestFacts) -> bool:
-    """
-    Whether an attachment of unknown length is to be read once before it is sent: for who cannot do without the length;
-    and for who wants a range, since curl gives up where it gets all, as long as that does not take long.
-    """
-    return facts.needs_length or (facts.range is not None and stub.stored_length <= _QUICKLY_READ)
 
 
 def _address(path: bytes) -> AttachmentAddress | DocumentAddress:

@@ -31,8 +31,7 @@ _LONGEST_LINK: Final = 8000
 _NUMBER: Final = re.compile("[0-9]+")
 # A name may be all digits and letters in turn, for megabytes.
 _MOST_NUMBERS: Final = 16
-# Digits beyond which numbers are in the order of text. It is the length as a character, and before all that stand for
-# themselves in a name.
+# Digits beyond which numbers are in the order of text. The length is written as a character, before all printable ones.
 _LONGEST_NUMBER: Final = 31
 _SKIP: Final = re.compile("[0-9]{1,9}")
 _BAD_SKIP: Final = ErrorAnswer(400, "query_parse_error", "skip takes a whole number.")

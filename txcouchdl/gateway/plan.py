@@ -27,6 +27,9 @@ _UNSATISFIABLE: Final = ErrorAnswer(416, "requested_range_not_satisfiable", "Req
 #: Bytes to inflate that are never too many for one request.
 _CHEAP: Final = 16 * 2**20
 
+#: Bytes at rest that are soon read to find out a length.
+QUICKLY_READ: Final = 16 * 2**20
+
 _DEFAULT_PRESENTATION: Final = Presentation()
 
 
@@ -76,6 +79,8 @@ class DeliveryPlan:
     :ivar parts: read and sent in turn; none for an answer without bytes of the attachment.
     :ivar trailer: bytes of ours that follow the parts; the whole body, if there are no parts.
     :ivar content_length: bytes of the body, or of what a GET would have got; ``None`` if it cannot be known.
+    :ivar wants_length: whether there would be a better plan if the attachment's length were known, and it is worth
+        while to find it out.
     """
 
     status: int
@@ -83,6 +88,7 @@ class DeliveryPlan:
     content_length: int | None
     parts: tuple[Part, ...] = ()
     trailer: bytes = b""
+    wants_length: bool = False
 
 
 def plan_delivery(
@@ -113,7 +119,10 @@ def plan_delivery(
     if verdict is Verdict.NOT_MODIFIED:
         return DeliveryPlan(304, (*description.tagged, *SAFETY), None)
     honours_range = facts.method == "GET" and verdict is Verdict.PROCEED
-    plan = _plan_body(description, facts.range if honours_range else None, new_boundary)
+    if stub.length is None:
+        plan = _plan_unmeasured(description, facts, parse_range(facts.range) is not None and honours_range)
+    else:
+        plan = _plan_body(description, stub.length, facts.range if honours_range else None, new_boundary)
     return _without_body(plan) if facts.method == "HEAD" else plan
 
 
@@ -148,23 +157,34 @@ def plan_options(preflight: Headers = ()) -> DeliveryPlan:
     return DeliveryPlan(204, (("Allow", ALLOWED_METHODS), *preflight), None)
 
 
-def _plan_body(description: Description, range_field: str | None, new_boundary: Callable[[], str]) -> DeliveryPlan:
-    stub = description.stub
-    if stub.length is None:
-        return DeliveryPlan(200, description.fields("none"), None, (Part(b"", None),))
+def _plan_unmeasured(description: Description, facts: RequestFacts, wants_range: bool) -> DeliveryPlan:
+    """All of an attachment of unknown length. curl gives up where it wants a range and gets all."""
+    is_quick = description.stub.stored_length <= QUICKLY_READ
+    return DeliveryPlan(
+        200,
+        description.fields("bytes" if is_quick else "none"),
+        None,
+        (Part(b"", None),),
+        wants_length=facts.needs_length or (wants_range and is_quick),
+    )
+
+
+def _plan_body(
+    description: Description, length: int, range_field: str | None, new_boundary: Callable[[], str]
+) -> DeliveryPlan:
     specs = parse_range(range_field)
-    ranges = None if specs is None else resolve(specs, stub.length)
+    ranges = None if specs is None else resolve(specs, length)
     if ranges is None:
-        parts = (Part(b"", None),) if stub.length else ()
-        return DeliveryPlan(200, description.fields("bytes"), stub.length, parts)
+        parts = (Part(b"", None),) if length else ()
+        return DeliveryPlan(200, description.fields("bytes"), length, parts)
     if not ranges:
-        unsatisfied = (("Content-Range", unsatisfied_range(stub.length)), ("Accept-Ranges", "bytes"))
+        unsatisfied = (("Content-Range", unsatisfied_range(length)), ("Accept-Ranges", "bytes"))
         return plan_error(_UNSATISFIABLE, (*description.tagged, *unsatisfied))
     if len(ranges) == 1:
-        return _plan_range(description, ranges[0], stub.length)
-    if _is_too_dear(ranges, stub):
-        return _plan_body(description, None, new_boundary)
-    return _plan_ranges(description, MultipartByteranges(ranges, stub.length, description.content_type, new_boundary()))
+        return _plan_range(description, ranges[0], length)
+    if _is_too_dear(ranges, description.stub):
+        return _plan_body(description, length, None, new_boundary)
+    return _plan_ranges(description, MultipartByteranges(ranges, length, description.content_type, new_boundary()))
 
 
 def _is_too_dear(ranges: tuple[ByteRange, ...], stub: AttachmentStub) -> bool:
