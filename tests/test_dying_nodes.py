@@ -32,7 +32,6 @@ pytestmark = [needs_curl, needs_proc]
 MIB = 2**20
 #: A healing, in the gateway's log.
 HEALED = r"\bhealed \S+: goes on from stored byte \d+ at (\S+)"
-#: A request that is answered without any node.
 
 
 @frozen

@@ -31,7 +31,6 @@ FINISHERS = 20
 SIP, SIPS = 8192, 20
 
 REQUEST = f"GET /{DATABASE}/{DOCUMENT}/{NAME}?token={TOKEN} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode()
-#: A request that is answered without any node.
 
 
 @frozen
