@@ -1,24 +1,29 @@
 """Downloads over several connections at once, some of which break."""
 
+import os
 import signal
+import struct
+from itertools import count
 from pathlib import Path
 from threading import Barrier
-from time import monotonic, sleep
+from time import monotonic
 
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred, gatherResults
 
 from tests.clients.files import DOCUMENT, FILES, LENGTH, NOISE
-from tests.clients.programs import ARIA2C, CURL, LFTP, end, in_thread, needs, run, start
+from tests.clients.programs import ARIA2C, CURL, LFTP, in_thread, needs, run, start
 from tests.clients.served import Door, Meanwhile, Served, door, sha, sha_of
 from tests.faults import Fault, NoFault, Stall
-from tests.running import PATIENCE
+from tests.running import PATIENCE, Lines
 
 CONNECTIONS = 4
 #: Seconds between two looks of aria2's at what it has to save.
 SAVE_INTERVAL = 1
 PART = LENGTH // CONNECTIONS
+#: aria2's, in bytes.
+PIECE = 2**20
 #: Where answers are broken off: in the middle of a part.
 BREAK = 500_000
 
@@ -26,10 +31,10 @@ AXEL = ("axel", "--num-connections", str(CONNECTIONS), "--timeout", str(int(PATI
 SPLIT = (*ARIA2C, "-x", str(CONNECTIONS), "-s", str(CONNECTIONS), "-k", "1M")
 
 
-def break_together(count: int) -> list[Fault]:
+def break_together(number: int) -> list[Fault]:
     """So many answers that break off when all of them are there: none is so fast that another is not needed."""
-    here = Barrier(count)
-    return [Meanwhile(BREAK, lambda: here.wait(PATIENCE))] * count
+    here = Barrier(number)
+    return [Meanwhile(BREAK, lambda: here.wait(PATIENCE))] * number
 
 
 def assert_resumed(it: Door, first_part: int = 0) -> None:
@@ -95,12 +100,14 @@ async def test_aria2_that_was_killed(served: Served, tmp_path: Path) -> None:
     file, control = tmp_path / "file", tmp_path / "file.aria2"
     command = (*SPLIT, f"--auto-save-interval={SAVE_INTERVAL}", "--continue", "-o", "file")
     async with door(served, *[Stall(3 * PART // 4)] * CONNECTIONS) as it:
-        process = start(tmp_path, *command, it.url(DOCUMENT, "noise.bin"))
+        process = start(tmp_path, *command, "--log=-", "--log-level=info", it.url(DOCUMENT, "noise.bin"))
+        log = Lines(process.stdout)  # type: ignore[arg-type]
         try:
-            await in_thread(_wait_for_save, it, control)
+            await in_thread(_wait_for_save, log, control)
         finally:
             process.send_signal(signal.SIGKILL)
-            await in_thread(end, process)
+            await in_thread(process.wait, PATIENCE)
+            await in_thread(log.all)
     assert process.returncode == -signal.SIGKILL
     assert sha_of(file) != sha(NOISE)
     async with door(served) as it:
@@ -113,15 +120,22 @@ async def test_aria2_that_was_killed(served: Served, tmp_path: Path) -> None:
     assert not control.exists()
 
 
-def _wait_for_save(it: Door, control: Path) -> None:
-    """Until all answers have stalled and the control file is as it was for several seconds: all of it was saved."""
-    deadline = monotonic() + PATIENCE
-    saved, since = None, monotonic()
-    while monotonic() < deadline:
-        last = control.stat().st_mtime_ns if it.cuts == CONNECTIONS and control.exists() else None
-        if last is None or last != saved:
-            saved, since = last, monotonic()
-        elif monotonic() - since > 3 * SAVE_INTERVAL:
+def _wait_for_save(log: Lines, control: Path) -> None:
+    """Until the first piece of each part is written down: behind it all answers stall, and nothing more is saved."""
+    for saves in count(1):
+        log.wait_for("segment file was saved", saves)
+        # It is said just before the new file takes the place of the old one.
+        deadline = monotonic() + PATIENCE
+        while control.with_name(f"{control.name}__temp").exists() and monotonic() < deadline:
+            os.sched_yield()
+        if _saved(control) >= {PART * number // PIECE for number in range(CONNECTIONS)}:
             return
-        sleep(0.01)
-    raise AssertionError("nothing was saved")
+
+
+def _saved(control: Path) -> set[int]:
+    """The numbers of the pieces that are whole, of a control file of version 1, as aria2's manual describes it."""
+    written = control.read_bytes()
+    # Version, extension, length of the infohash (there is none), of a piece, of all, of what was uploaded; and then:
+    (length,) = struct.unpack_from(">I", written, 2 + 4 + 4 + 4 + 8 + 8)
+    bits = int.from_bytes(written[34 : 34 + length])
+    return {number for number in range(8 * length) if bits >> (8 * length - 1 - number) & 1}
