@@ -295,11 +295,9 @@ class Options(usage.Options):
     def _trusted(self, environment: Mapping[str, str]) -> TrustedProxies:
         is_behind_proxy = self._is_behind_proxy or _is_switched_on(environment, "COUCHDL_BEHIND_PROXY")
         local = _ON_THIS_MACHINE if is_behind_proxy else ()
-
-        def parse(texts: Sequence[str]) -> TrustedProxies:
-            return TrustedProxies.parse([*texts, *local])
-
-        return self._parsed(parse, self._proxies, "trusted-proxy", environment)
+        return self._parsed(
+            lambda texts: TrustedProxies.parse([*texts, *local]), self._proxies, "trusted-proxy", environment
+        )
 
     @staticmethod
     def _parsed(

@@ -11,7 +11,7 @@ from attrs import frozen
 from txcouchdl.couch.documents import AttachmentStub, Digest, Storage
 from txcouchdl.protocol.conditions import EntityTag
 from txcouchdl.protocol.disposition import content_disposition
-from txcouchdl.protocol.media_types import OCTET_STREAM, Kind, essence, guessed_type, kind_of
+from txcouchdl.protocol.media_types import OCTET_STREAM, essence, guessed_type, kind_of
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -26,8 +26,6 @@ _POLICY: Final = (
     "default-src 'none'; form-action 'none'; img-src 'self' data:; media-src 'self'; style-src 'unsafe-inline'"
 )
 _SANDBOXED: Final = f"sandbox; {_POLICY}"
-# Browsers show these in a player that reads the address again; from within a sandbox it is not let in.
-_PLAYED: Final = frozenset({Kind.AUDIO, Kind.VIDEO})
 # Browsers show these in a viewer, which some of them do not start in a sandbox: what is left is to save them.
 _VIEWED: Final = frozenset({"application/pdf", "text/pdf"})
 # May be kept by the client, for no longer than it is still the same: there is no date to guess an age from.
@@ -79,7 +77,8 @@ class Presentation:
         """
         if essence(content_type) in self.inline:
             return ()
-        return (("Content-Security-Policy", _POLICY if kind_of(content_type) in _PLAYED else _SANDBOXED),)
+        # A player reads the address again; from within a sandbox it is not let in.
+        return (("Content-Security-Policy", _POLICY if kind_of(content_type).is_played else _SANDBOXED),)
 
 
 @frozen
@@ -124,18 +123,19 @@ class Description:
 
         :param media_type: the body's, if it is not the attachment's own.
         """
-        content_type = media_type or self.content_type
+        own_type = self.content_type
+        content_type = media_type or own_type
         return (
             *((("Content-Type", content_type),) if content_type is not None else ()),
             ("Accept-Ranges", accept_ranges),
-            ("Content-Disposition", self._disposition()),
+            ("Content-Disposition", self._disposition(own_type)),
             *self.tagged,
-            *self.presentation.policy(self.content_type),
+            *self.presentation.policy(own_type),
             *SAFETY,
         )
 
-    def _disposition(self) -> str:
-        is_shown = self.download is None and self.presentation.is_shown(self.content_type)
+    def _disposition(self, content_type: str | None) -> str:
+        is_shown = self.download is None and self.presentation.is_shown(content_type)
         return content_disposition("inline" if is_shown else "attachment", self.download or self.stub.name)
 
 

@@ -103,7 +103,7 @@ class TrustedProxies:
         scheme, host = _last(forwarded_proto).lower(), _last(forwarded_host)
         return Site(
             scheme if scheme in {"http", "https"} else site.scheme,
-            host if _HOST.fullmatch(host) else site.host,
+            _possible_host(host) or site.host,
         )
 
     def trusts(self, peer: str | None) -> bool:

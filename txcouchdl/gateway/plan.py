@@ -120,7 +120,7 @@ def plan_delivery(
         return DeliveryPlan(304, (*description.tagged, *SAFETY), None)
     honours_range = facts.method == "GET" and verdict is Verdict.PROCEED
     if stub.length is None:
-        plan = _plan_unmeasured(description, facts, parse_range(facts.range) is not None and honours_range)
+        plan = _plan_unmeasured(description, facts, honours_range and parse_range(facts.range) is not None)
     else:
         plan = _plan_body(description, stub.length, facts.range if honours_range else None, new_boundary)
     return _without_body(plan) if facts.method == "HEAD" else plan

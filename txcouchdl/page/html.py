@@ -18,10 +18,9 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from txcouchdl.page.listing import Entry, Listing
-from txcouchdl.protocol.disposition import is_invisible
+from txcouchdl.protocol.disposition import JOINERS, is_invisible
 from txcouchdl.protocol.media_types import Kind
 
-_JOINERS: Final = "\u200c\u200d"
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
 # Players that ask for the beginning of their media as soon as the page is there: about as many as are in view. The
@@ -50,7 +49,7 @@ def _preloads(entries: Sequence[Entry]) -> Iterable[Literal["metadata", "none"]]
 
 
 def _is_played(entry: Entry) -> bool:
-    return entry.link is not None and entry.kind in (Kind.AUDIO, Kind.VIDEO)
+    return entry.link is not None and entry.kind.is_played
 
 
 def _summary(listing: Listing) -> str:
@@ -102,7 +101,7 @@ def _visible(value: object) -> object:
 
 def _is_blank(text: str | None) -> bool:
     """Whether a text would show nothing, or is none."""
-    return text is None or all(character.isspace() or character in _JOINERS for character in text)
+    return text is None or all(character.isspace() or character in JOINERS for character in text)
 
 
 def _environment() -> Environment:

@@ -25,9 +25,9 @@ _SEPARATOR: Final = re.compile(r"[/\\]")
 # Control characters, format characters (the bidi ones make "exe.txt" of "txt.exe"), lone surrogates, line
 # and paragraph separators.
 _INVISIBLE_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-# Format characters too, but Persian and the Indic scripts are spelt with them and emoji glued: Chromium
-# keeps them in file names as well.
-_JOINERS: Final = frozenset("\u200c\u200d")
+#: Format characters too, but Persian and the Indic scripts are spelt with them and emoji glued: Chromium
+#: keeps them in file names as well.
+JOINERS: Final = frozenset("\u200c\u200d")
 
 # What a plain filename cannot hold, or what clients do not agree about (RFC 6266 appendices C and D): other
 # than ASCII; quotes, whose escape not all undo; "%41", which some decode; "=?", the start of an RFC 2047
@@ -64,7 +64,7 @@ def _harmless(filename: str) -> str:
 
 def is_invisible(character: str) -> bool:
     """Whether a character shows as nothing, or moves what stands around it, and no script is spelt with it."""
-    return unicodedata.category(character) in _INVISIBLE_CATEGORIES and character not in _JOINERS
+    return unicodedata.category(character) in _INVISIBLE_CATEGORIES and character not in JOINERS
 
 
 def _shortened(name: str) -> str:

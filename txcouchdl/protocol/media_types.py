@@ -58,6 +58,11 @@ class Kind(Enum):
     IMAGE = "image"
     OTHER = "other"
 
+    @property
+    def is_played(self) -> bool:
+        """Whether it has a player, which reads on and seeks."""
+        return self in (Kind.AUDIO, Kind.VIDEO)
+
 
 #: Pictures that browsers show within a page.
 _PICTURES: Final = frozenset(
