@@ -17,11 +17,9 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IPushProducer, IStreamClientEndpoint, ITCPTransport
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
-from twisted.web.client import URI, Agent
-from twisted.web.iweb import IAgent, IAgentEndpointFactory
 from zope.interface import implementer
 
-from txcouchdl.couch.connections import connection_pool
+from txcouchdl.couch.wire.line import Lines
 
 #: As twisted.internet.abstract.FileDescriptor.bufferSize.
 SEND_BUFFER = 2**16
@@ -292,23 +290,12 @@ class _Endpoint:
         return succeed(protocol)
 
 
-@implementer(IAgentEndpointFactory)
-class _Endpoints:
+class MemoryLines(Lines):
+    """Lines over a network in memory."""
+
     def __init__(self, network: Network) -> None:
+        super().__init__(network)
         self._network = network
 
-    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        return self._network.endpoint(uri.port)
-
-
-class MemoryAgents:
-    """Real agents over a network in memory: see :class:`txcouchdl.couch.connections.Agents`."""
-
-    def __init__(self, network: Network) -> None:
-        self.persistent: IAgent = self._agent(network, persistent=True)
-        self.closing: IAgent = self._agent(network, persistent=False)
-
-    def _agent(self, network: Network, persistent: bool) -> IAgent:
-        pool = connection_pool(network, persistent=persistent)
-        agent: IAgent = Agent.usingEndpointFactory(network, _Endpoints(network), pool)
-        return agent
+    def endpoint(self, host: str, port: int) -> IStreamClientEndpoint:
+        return self._network.endpoint(port)

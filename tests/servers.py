@@ -14,11 +14,12 @@ from urllib.parse import quote
 from attrs import frozen
 from treq.client import HTTPClient
 from twisted.internet import reactor as _reactor
+from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 
-from txcouchdl.couch.connections import NetworkAgents
 from txcouchdl.couch.names import AttachmentAddress, attachment_path, document_path, quote_segment
 from txcouchdl.couch.nodes import Node
+from txcouchdl.couch.wire.line import Lines
 from txcouchdl.store.app import store_site
 from txcouchdl.store.credentials import Credentials
 from txcouchdl.store.store import Store
@@ -35,7 +36,7 @@ class Server:
     """
 
     node: Node
-    agents: NetworkAgents
+    lines: Lines
     database: str
     _client: HTTPClient
 
@@ -95,14 +96,15 @@ async def _a_moment() -> None:
 
 @asynccontextmanager
 async def _database(node: Node) -> AsyncIterator[Server]:
-    agents = NetworkAgents(reactor)
-    server = Server(node, agents, f"couchdl-test-{secrets.token_hex(8)}", HTTPClient(agents.closing))
+    lines = Lines(reactor)
+    hand = HTTPClient(Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False)))
+    server = Server(node, lines, f"couchdl-test-{secrets.token_hex(8)}", hand)
     await server.call("PUT", f"/{server.database}", expected=201)
     try:
         yield server
     finally:
         await server.call("DELETE", f"/{server.database}", expected=200)
-        await agents.close()
+        await lines.close()
 
 
 @asynccontextmanager

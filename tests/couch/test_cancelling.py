@@ -12,9 +12,9 @@ from twisted.python.failure import Failure
 
 from tests.servers import reactor
 from txcouchdl.couch.client import BodyHead, CouchClient
-from txcouchdl.couch.connections import NetworkAgents
 from txcouchdl.couch.names import AttachmentAddress
 from txcouchdl.couch.nodes import Node
+from txcouchdl.couch.wire.line import Lines
 
 
 class Silent(Factory):
@@ -51,9 +51,9 @@ class _Silent(Protocol):
 async def node() -> AsyncIterator[tuple[Silent, CouchClient]]:
     silent = Silent()
     port = reactor.listenTCP(0, silent, interface="127.0.0.1")
-    agents = NetworkAgents(reactor)
-    yield silent, CouchClient(Node(f"http://127.0.0.1:{port.getHost().port}"), agents, reactor, 30)
-    await agents.close()
+    lines = Lines(reactor)
+    yield silent, CouchClient(Node(f"http://127.0.0.1:{port.getHost().port}"), lines, reactor, 30)
+    await lines.close()
     await port.stopListening()
 
 

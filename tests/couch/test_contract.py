@@ -29,7 +29,7 @@ TEXT = "".join(f"{number} über alles\n" for number in range(20_000)).encode()
 
 
 def client_of(server: Server) -> CouchClient:
-    return CouchClient(server.node, server.agents, reactor, LIMITS.stall_timeout)
+    return CouchClient(server.node, server.lines, reactor, LIMITS.stall_timeout)
 
 
 def source_of(
@@ -214,7 +214,7 @@ async def test_a_source_follows_the_same_attachment_and_no_other(server: Server)
 @ensureDeferred
 async def test_wrong_credentials(server: Server) -> None:
     intruder = CouchClient(
-        Node.of(server.node.base, "nobody-of-that-name", "wrong"), server.agents, reactor, LIMITS.stall_timeout
+        Node.of(server.node.base, "nobody-of-that-name", "wrong"), server.lines, reactor, LIMITS.stall_timeout
     )
     with pytest.raises(UpstreamRefusedUs):
         await intruder.document(server.database, "d")

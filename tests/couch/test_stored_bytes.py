@@ -35,8 +35,9 @@ class Upstream:
 
     node = "n0"
 
-    def __init__(self) -> None:
+    def __init__(self, missing: int) -> None:
         self.transfer: Transfer | None = None
+        self.missing = missing
         self.is_flowing = True
         self.is_vacated = False
 
@@ -47,6 +48,12 @@ class Upstream:
     def send(self, data: bytes) -> None:
         assert self.transfer is not None
         self.transfer.dataReceived(data)
+        self.missing -= len(data)
+        if not self.missing and self.is_flowing:
+            self.end()
+
+    def distrust(self) -> None:
+        self.is_flowing = False
 
     def end(self) -> None:
         assert self.transfer is not None
@@ -91,7 +98,7 @@ class Reader:
 
     def opened(self) -> Upstream:
         """The node answers."""
-        upstream = Upstream()
+        upstream = Upstream(self.asked[-1].count)
         self.opening.pop().callback(cast(Body, upstream))
         return upstream
 

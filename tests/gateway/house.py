@@ -11,7 +11,7 @@ from twisted.internet.protocol import Protocol
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
-from tests.network import End, MemoryAgents, Network
+from tests.network import End, MemoryLines, Network
 from tests.scripted import Doc, ScriptedNode, Stored
 from txcouchdl.couch.cluster import Cluster
 from txcouchdl.couch.limits import UpstreamLimits
@@ -119,7 +119,8 @@ class House:
         for number, node in enumerate(self.nodes):
             self.network.listen(NODE_PORT + number, node)
         urls = [node_url.replace(str(NODE_PORT), str(NODE_PORT + number)) for number in range(nodes)]
-        self.cluster = Cluster.of([Node.parse(url) for url in urls], MemoryAgents(self.network), self.network, limits)
+        self.lines = MemoryLines(self.network)
+        self.cluster = Cluster.of([Node.parse(url) for url in urls], self.lines, self.network, limits)
         self.gateway = Gateway(
             self.cluster,
             TokenRule(token_key),
@@ -164,6 +165,11 @@ class House:
         fields = {key.replace("_", "-"): value for key, value in headers.items()}
         return self.ask(f"/db/doc/{name}?token={TOKEN}", fields if range_ is None else {"Range": range_, **fields})
 
+    @property
+    def idle_connections(self) -> int:
+        """Connections to the nodes that wait for the next exchange."""
+        return sum(len(line._idle) for line in self.lines._lines)
+
     def assert_at_rest(self) -> None:
         """No transfer is open upstream, and nothing is waited for but idle connections."""
         idle = {call.func.__qualname__ for call in self.network.calls}
@@ -174,7 +180,7 @@ class House:
 
 #: What may be pending when nothing is under way: the time limits of idle connections, client's and node's, and the
 #: next question to a node that does not work.
-_IDLE = {"TimeoutMixin.__timedOut", "HTTPConnectionPool._removeConnection", "NodeHealth._probe"}
+_IDLE = {"TimeoutMixin.__timedOut", "Line._prune", "NodeHealth._probe"}
 
 
 @contextmanager

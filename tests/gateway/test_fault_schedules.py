@@ -298,8 +298,8 @@ def assert_over(scene: Scene, reader: Reader) -> None:
 def assert_nothing_left(scene: Scene) -> None:
     network = scene.house.network
     scene.house.assert_at_rest()
-    kept = sum(call.func.__qualname__ == "HTTPConnectionPool._removeConnection" for call in network.calls)
-    assert sum(network.open_connections(NODE_PORT + number) for number in range(len(scene.proxies))) <= kept
+    connections = sum(network.open_connections(NODE_PORT + number) for number in range(len(scene.proxies)))
+    assert connections <= scene.house.idle_connections
     for reader in scene.readers:
         reader.transport.loseConnection()
     # Kept connections end, and nodes that are down are found to be up again.

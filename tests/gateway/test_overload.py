@@ -487,7 +487,7 @@ def test_a_drain_waits_for_responses_and_for_nothing_else() -> None:
     assert ended == [0]
     assert len(house.log) == 1 + 3
     house.assert_at_rest()
-    assert not [call for call in house.network.calls if "Connection" not in call.func.__qualname__]
+    assert not [call for call in house.network.calls if "Line._prune" not in call.func.__qualname__]
 
 
 def test_no_further_request_is_read_while_draining() -> None:

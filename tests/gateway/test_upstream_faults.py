@@ -353,7 +353,8 @@ def _pieces(body: bytes, size: int) -> list[bytes]:
 
 
 def _assert_right_or_broken(got: Answer, name: str, range_: str | None, must_break: bool) -> None:
-    wanted = IDENTITY[name][RANGES[range_ if name != "encoded" else None]]
+    # Of what was uploaded compressed there are ranges once it could be read whole.
+    wanted = IDENTITY[name][RANGES[range_ if name != "encoded" or got.status == 206 else None]]
     if got.status in {502, 503, 504}:
         assert must_break
         assert got.is_whole

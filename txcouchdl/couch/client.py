@@ -5,111 +5,44 @@ What goes upstream is ours alone: our method, our credentials, our ``Accept``, o
 a client's request does but the names it addressed. Answers are bounded in size and in time, redirects are not
 followed, cookies not kept.
 
-treq asks for gzip in every request and undoes it behind our back (FINDINGS, section 0, point 7), which would lose
-us the length, the digest and the range. Under it therefore sits an agent that asks for exactly the coding we want
-and keeps the answer's coding out of treq's sight.
+Both take lines to the node (:mod:`txcouchdl.couch.wire`); treq's own way asks for gzip in every request and undoes it
+behind our back (FINDINGS, section 0, point 7), which would lose us the length, the digest and the range.
 """
 
-import re
-from http.cookiejar import DefaultCookiePolicy
-from typing import TypeVar, cast
-from urllib.parse import quote
+from typing import Final, TypeVar
+from urllib.parse import quote, urlsplit
 
 from attrs import frozen
-from hyperlink import EncodedURL
-from treq.client import HTTPClient
-from treq.cookies import IndexableCookieJar
 from twisted.internet import defer
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectError, DNSLookupError
-from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol, IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
-from twisted.web._newclient import RequestNotSent
-from twisted.web.client import (
-    RequestGenerationFailed,
-    RequestTransmissionFailed,
-    ResponseFailed,
-)
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IResponse
-from zope.interface import implementer
 
-from txcouchdl.couch.connections import Agents
 from txcouchdl.couch.documents import Document, parse_document
-from txcouchdl.couch.errors import (
-    BadUpstream,
-    RevisionGone,
-    UpstreamRefusedUs,
-    UpstreamTimeout,
-    UpstreamUnavailable,
-)
+from txcouchdl.couch.errors import BadUpstream, RevisionGone, UpstreamRefusedUs, UpstreamTimeout, UpstreamUnavailable
 from txcouchdl.couch.names import AttachmentAddress, attachment_path, document_path
 from txcouchdl.couch.nodes import Node
 from txcouchdl.couch.short_bodies import abandon, collect, error_text
+from txcouchdl.couch.wire.agent import LeanClient, LineAgent
+from txcouchdl.couch.wire.answers import Answer
+from txcouchdl.couch.wire.line import Lines
+from txcouchdl.couch.wire.requests import RequestHead
 from txcouchdl.protocol.ranges import ByteRange
 
 _T = TypeVar("_T")
-_LENGTH = re.compile("[0-9]{1,19}")
+_CLOSE: Final = b"Connection: close\r\n"
 
 #: The largest document we read, stubs included; CouchDB's own limit is 8 MB without them.
 MAX_DOCUMENT = 16 * 2**20
 #: Seconds for a node to say whether it is up.
 _PROBE_TIMEOUT = 5.0
 
-# treq must not see the coding, or it would undo it; we must.
-_STORED_CODING = b"X-Txcouchdl-Stored-Coding"
 # What CouchDB says of a database to a user who is not a member of it, and to one who is nobody. All other refusals
 # (a lockout) are about our credentials, and say nothing of the document (FINDINGS, section 7).
 _NOT_A_MEMBER = b"You are not allowed to access this db."
 _NOBODY = b"You are not authorized to access this db."
 
 _log = Logger()
-
-
-@implementer(IAgent)
-class _CodingAgent:
-    """Asks for one content coding, whatever treq adds, and hides from treq the coding that comes back."""
-
-    def __init__(self, agent: IAgent, accept_encoding: bytes) -> None:
-        self._agent = agent
-        self._accept_encoding = accept_encoding
-
-    def request(
-        self,
-        method: bytes,
-        uri: bytes,
-        headers: Headers | None = None,
-        bodyProducer: IBodyProducer | None = None,  # noqa: N803 (IAgent's)
-    ) -> "Deferred[IResponse]":
-        headers = Headers() if headers is None else headers.copy()
-        headers.setRawHeaders(b"Accept-Encoding", [self._accept_encoding])
-        answer = self._agent.request(method, uri, headers, bodyProducer)
-        return answer.addCallback(_hide_coding)
-
-
-def _hide_coding(response: IResponse) -> IResponse:
-    codings = response.headers.getRawHeaders(b"Content-Encoding", [])
-    response.headers.removeHeader(b"Content-Encoding")
-    response.headers.setRawHeaders(_STORED_CODING, [b", ".join(codings)] if codings else [])
-    return response
-
-
-class ReadyURL(EncodedURL):
-    """
-    A URL that goes out as it stands. treq would take it apart, and pass its host through IDNA, which knows neither
-    IPv6 addresses nor the underscores of container networks.
-    """
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def to_uri(self) -> "ReadyURL":
-        return self
-
-    def to_text(self, with_password: bool = False) -> str:
-        return self._text
 
 
 @frozen
@@ -127,15 +60,15 @@ class BodyHead:
     etag: str | None
     content_range: str | None
     coding: str | None
-    _response: IResponse
+    _answer: Answer
 
     def deliver(self, protocol: IProtocol) -> None:
         """Let the body flow into the protocol. To be called once, or :meth:`abandon`."""
-        self._response.deliverBody(protocol)
+        self._answer.deliverBody(protocol)
 
     def abandon(self) -> None:
         """Drop the body and its connection."""
-        abandon(self._response)
+        abandon(self._answer)
 
 
 class CouchClient:
@@ -148,15 +81,21 @@ class CouchClient:
     else; cancelling what it returns drops the connection.
     """
 
-    def __init__(self, node: Node, agents: Agents, clock: IReactorTime, answer_timeout: float) -> None:
+    def __init__(self, node: Node, lines: Lines, clock: IReactorTime, answer_timeout: float) -> None:
         self._node = node
         self._answer_timeout = answer_timeout
         self._clock = clock
-        # By whether gzip is wanted, and whether the connection is to close.
-        self._clients = {
-            (gzip, closing): _client(agents.closing if closing else agents.persistent, b"gzip" if gzip else b"identity")
+        self._line = lines.to(node.base)
+        url = urlsplit(node.base)
+        common = {"Host": url.netloc}
+        if node.authorization is not None:
+            common["Authorization"] = node.authorization
+        json_head = RequestHead("", {**common, "Accept": "application/json", "Accept-Encoding": "identity"})
+        self._documents = LeanClient(LineAgent(self._line, f"{url.scheme}://{url.netloc}", json_head))
+        # By whether gzip is wanted.
+        self._bodies = {
+            gzip: RequestHead(url.path, {**common, "Accept": "*/*", "Accept-Encoding": "gzip" if gzip else "identity"})
             for gzip in (False, True)
-            for closing in (False, True)
         }
 
     def __str__(self) -> str:
@@ -179,7 +118,7 @@ class CouchClient:
         return document
 
     async def _read_document(self, target: str, document_id: str) -> Document | None:
-        response = await self._get(self._clients[False, False], target, {"Accept": "application/json"})
+        response = await self._documents.get(f"{self._node.base}{target}")
         if response.code == 200:
             return parse_document(await collect(response, MAX_DOCUMENT), document_id)
         error = await error_text(response)
@@ -203,33 +142,15 @@ class CouchClient:
             is overlooked.
         :raises RevisionGone: if this revision, or the attachment in it, is not there.
         """
-        headers = {"Accept": "*/*"}
-        client = self._clients[gzip, closing]
-        if byte_range is not None:
-            # Always absolute: CouchDB's suffix ranges lose bytes (FINDINGS, section 0, point 4).
-            headers["Range"] = f"bytes={byte_range.first}-{byte_range.last}"
+        # Always absolute: CouchDB's suffix ranges lose bytes (FINDINGS, section 0, point 4).
+        wanted = b"" if byte_range is None else b"Range: bytes=%d-%d\r\n" % (byte_range.first, byte_range.last)
         target = f"{attachment_path(address)}?rev={quote(rev, safe='')}"
-        asking = Deferred.fromCoroutine(self._get(client, target, headers))
-        response = await self._within(asking, self._answer_timeout)
-        if response.code not in {200, 206}:
-            abandon(response)
-            raise self._failure(response)
-        return _head(response)
-
-    async def _get(self, client: HTTPClient, target: str, fields: dict[str, str]) -> IResponse:
-        headers = Headers({name: [value] for name, value in fields.items()})
-        if self._node.authorization is not None:
-            headers.setRawHeaders("Authorization", [self._node.authorization])
-        url = ReadyURL(f"{self._node.base}{target}")
-        asking = client.get(url, headers=headers, allow_redirects=False, unbuffered=True)
-        try:
-            return await _cancelled_at_once(cast("Deferred[IResponse]", asking))
-        except ConnectTimeout:
-            raise UpstreamTimeout(f"{self}: no connection in time") from None
-        except (ConnectError, DNSLookupError) as error:
-            raise UpstreamUnavailable(f"{self}: {error}") from None
-        except (RequestNotSent, RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed) as error:
-            raise UpstreamUnavailable(f"{self}: no answer: {_reasons(error)}") from None
+        request = self._bodies[gzip].request(target.encode("ascii"), wanted + (_CLOSE if closing else b""))
+        answer = await self._within(self._line.ask(request, is_to_close=closing), self._answer_timeout)
+        if answer.code not in {200, 206}:
+            abandon(answer)
+            raise self._failure(answer)
+        return _head(answer)
 
     async def probe(self) -> None:
         """
@@ -241,7 +162,7 @@ class CouchClient:
         await self._within(Deferred.fromCoroutine(self._probe()), _PROBE_TIMEOUT)
 
     async def _probe(self) -> None:
-        response = await self._get(self._clients[False, False], "/_up", {"Accept": "application/json"})
+        response = await self._documents.get(f"{self._node.base}/_up")
         said = await error_text(response)
         if response.code >= 500 or (response.code == 404 and b'"status"' in said):
             raise UpstreamUnavailable(f"{self}: /_up answers {response.code}")
@@ -252,7 +173,7 @@ class CouchClient:
         except defer.TimeoutError:
             raise UpstreamTimeout(f"{self}: no answer in {seconds:g} s") from None
 
-    def _failure(self, response: IResponse) -> Exception:
+    def _failure(self, response: Answer) -> Exception:
         """What a status that is no body means for an attachment or a document."""
         code = response.code
         if code in {401, 403}:
@@ -264,61 +185,17 @@ class CouchClient:
         return BadUpstream(f"{self}: answers {code}")
 
 
-def _client(agent: IAgent, accept_encoding: bytes) -> HTTPClient:
-    """A treq client that takes no cookies."""
-    cookies = IndexableCookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
-    return HTTPClient(_CodingAgent(agent, accept_encoding), cookies)
-
-
-def _cancelled_at_once(asking: "Deferred[IResponse]") -> "Deferred[IResponse]":
-    """
-    The same, but when it is cancelled, it fails with a CancelledError. What Twisted makes of that depends on how far
-    it is, and may look like a failure of the node's: a host that it was still looking up, it could not find.
-    """
-
-    def cancel(waiting: "Deferred[IResponse]") -> None:
-        waiting.errback(CancelledError())
-        asking.cancel()
-
-    def answered(response: IResponse) -> None:
-        if waiting.called:
-            abandon(response)
-        else:
-            waiting.callback(response)
-
-    def failed(failure: Failure) -> None:
-        if not waiting.called:
-            waiting.errback(failure)
-
-    waiting: Deferred[IResponse] = Deferred(cancel)
-    asking.addCallbacks(answered, failed)
-    return waiting
-
-
-def _reasons(error: Exception) -> str:
-    """The types of what went wrong. Never their texts: these may quote what came over the wire."""
-    return ", ".join(reason.type.__name__ for reason in getattr(error, "reasons", ())) or type(error).__name__
-
-
-def _length(response: IResponse) -> int | None:
-    """The promised length of a body. Where it goes on until the close, it is a field that nobody has looked at."""
-    if response.length is not UNKNOWN_LENGTH:
-        return cast(int, response.length)
-    claimed = _field(response, b"Content-Length") or ""
-    return int(claimed) if _LENGTH.fullmatch(claimed) else None
-
-
-def _head(response: IResponse) -> BodyHead:
+def _head(answer: Answer) -> BodyHead:
+    fields = answer.head.fields
     return BodyHead(
-        response.code,
-        _length(response),
-        _field(response, b"ETag"),
-        _field(response, b"Content-Range"),
-        _field(response, _STORED_CODING),
-        response,
+        answer.code,
+        answer.head.length,
+        _text(fields.get(b"etag")),
+        _text(fields.get(b"content-range")),
+        _text(fields.get(b"content-encoding")),
+        answer,
     )
 
 
-def _field(response: IResponse, name: bytes) -> str | None:
-    values = response.headers.getRawHeaders(name)
-    return b", ".join(values).decode("latin-1") if values else None
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")

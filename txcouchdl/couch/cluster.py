@@ -18,11 +18,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from txcouchdl.couch.client import CouchClient
-from txcouchdl.couch.connections import Agents
 from txcouchdl.couch.errors import NoNodeAvailable, Overloaded
 from txcouchdl.couch.health import NodeHealth, State
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.nodes import Node
+from txcouchdl.couch.wire.line import Lines
 
 #: Seconds after which a client that was refused for want of a place may well find one.
 _RETRY_OVERLOADED: Final = 5.0
@@ -97,9 +97,9 @@ class Cluster:
         self._is_seating = False
 
     @classmethod
-    def of(cls, nodes: Sequence[Node], agents: Agents, clock: IReactorTime, limits: UpstreamLimits) -> "Cluster":
+    def of(cls, nodes: Sequence[Node], lines: Lines, clock: IReactorTime, limits: UpstreamLimits) -> "Cluster":
         """A cluster of these nodes, at least one."""
-        clients = [CouchClient(node, agents, clock, limits.stall_timeout) for node in nodes]
+        clients = [CouchClient(node, lines, clock, limits.stall_timeout) for node in nodes]
         return cls(clients, clock, limits)
 
     async def place(self, wish: Wish) -> Place:

@@ -251,13 +251,15 @@ class StoredBytes:
 
     def completed(self, tail: bytes) -> None:
         """See :class:`~txcouchdl.couch.transfer.Receiver`."""
-        self._transfer = None
+        transfer, self._transfer = self._transfer, None
         new = self._without_known(tail)
         digest = self._reading.digest
         if digest is not None:
             computed = self._hash.copy()
             computed.update(new)
             if computed.digest() != digest.md5:
+                if transfer is not None:
+                    transfer.distrust()
                 self.failed(CorruptAttachment("has another digest than its stub"))
                 return
         self._complete(new)

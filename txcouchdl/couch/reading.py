@@ -40,7 +40,7 @@ class Request:
     @property
     def is_closing(self) -> bool:
         """Whether the body is to go on until the connection closes, so that nothing behind it is overlooked."""
-        return self.end is not End.FRAMING
+        return self.end is End.CLOSE
 
     def problem(self, head: BodyHead) -> str | None:
         """What is wrong with an answer, in words of ours; ``None`` if it promises what was asked for."""

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
 from txcouchdl.couch.errors import BadUpstream, UpstreamFailure, UpstreamTimeout, UpstreamUnavailable
+from txcouchdl.couch.wire.answers import Body
 
 #: Bytes held back. CouchDB's error answers have about 370; nothing says that they cannot have more.
 HELD_BACK = 2048
@@ -26,7 +27,7 @@ CLOSE_TIMEOUT = 5.0
 class End(Enum):
     """What shows that a body is complete."""
 
-    DIGEST = "its digest, once all its bytes are there"
+    DIGEST = "its digest"
     FRAMING = "its framing: what is wanted of it was released before"
     CLOSE = "that the node closes the connection behind it"
 
@@ -71,9 +72,6 @@ class Transfer(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self._is_over:
             return
-        if self._end is End.DIGEST:
-            # What comes behind the bytes that the digest is of proves nothing against them.
-            data = data[: self._count - self._received]
         self._received += len(data)
         if self._received > self._count:
             self._fail(BadUpstream(f"a body of more than {self._count} bytes"))
@@ -84,8 +82,6 @@ class Transfer(Protocol):
         self._held_back = received[-HELD_BACK:]
         if len(received) > HELD_BACK:
             self._receiver.released(received[:-HELD_BACK])
-        if self._received == self._count and self._end is End.DIGEST:
-            self._complete()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         if self._is_over:
@@ -98,11 +94,13 @@ class Transfer(Protocol):
 
     def _complete(self) -> None:
         """All bytes are there."""
-        if self._is_over:
-            return
         tail = self._held_back
         self.drop()
         self._receiver.completed(tail)
+
+    def distrust(self) -> None:
+        """While it is completed: its last bytes are not what they should be, nor what may come behind them."""
+        cast("Body", self.transport).distrust()
 
     def _fail(self, error: UpstreamFailure) -> None:
         self.drop()

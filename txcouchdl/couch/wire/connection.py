@@ -1,0 +1,150 @@
+"""
+A connection to a node: one exchange after the other.
+"""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer, ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from txcouchdl.couch.errors import BadUpstream, UpstreamUnavailable
+from txcouchdl.couch.wire.answers import Answer, Body
+from txcouchdl.couch.wire.heads import BadHead, parse_head
+from txcouchdl.couch.wire.lowwater import LowWater, Ticker
+from txcouchdl.couch.wire.sockets import plain_socket, send_now
+
+
+class NeverAnswered(UpstreamUnavailable):
+    """A connection that was used before ended without a byte of an answer: the node may have closed it already."""
+
+
+class Connection(Protocol):
+    """
+    :param node: where it leads, for the log.
+    :param rested: called with the connection when it can be used again.
+    :param ended: called with the connection when it cannot be any more.
+    :param reactor: what watches sockets.
+    :ivar plain: its socket, if it is a plain one.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        rested: Callable[["Connection"], object],
+        ended: Callable[["Connection"], object],
+        ticker: Ticker,
+        reactor: Any,
+    ) -> None:
+        self._node = node
+        self._rested = rested
+        self._ended = ended
+        self._ticker = ticker
+        self.reactor = reactor
+        self.plain: Any = None
+        self._waiting: Deferred[Answer] | None = None
+        self._body: Body | None = None
+        self._received = b""
+        self._is_to_close = False
+        self._is_last = False
+        self._is_used = False
+
+    def connectionMade(self) -> None:
+        self.plain = plain_socket(self.transport)
+        cast(ITCPTransport, self.transport).setTcpNoDelay(True)
+
+    def ask(self, request: bytes, *, is_to_close: bool) -> "Deferred[Answer]":
+        """
+        :param request: all of it.
+        :param is_to_close: whether the answer's body is everything up to the close, whatever length it claims.
+        :return: fires with the answer. Fails with an UpstreamFailure. Cancelling it drops the connection.
+        """
+        self._is_to_close = self._is_last = is_to_close
+        waiting: Deferred[Answer] = Deferred(self._cancelled)
+        self._waiting = waiting
+        send_now(cast(ITCPTransport, self.transport), self.plain, request)
+        return waiting
+
+    def _cancelled(self, _: "Deferred[Answer]") -> None:
+        self._waiting = None
+        self.abort()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._body is not None:
+            self._body.received(data)
+        elif self._waiting is None:
+            # Nobody has asked.
+            self.abort()
+        else:
+            self._received = self._received + data if self._received else data
+            self._read_head()
+
+    def _read_head(self) -> None:
+        try:
+            parsed = parse_head(self._received)
+        except BadHead as error:
+            self._fail(BadUpstream(f"{self._node}: {error}"))
+            self.abort()
+            return
+        if parsed is None:
+            return
+        head, begin = parsed
+        rest, self._received = self._received[begin:], b""
+        self._is_last = self._is_last or head.is_last
+        waiting, self._waiting = self._waiting, None
+        body = Body(self, head, self._is_to_close)
+        self._body = body
+        body.received(rest)
+        if waiting is not None:
+            waiting.callback(Answer(head, body))
+        body.hold()
+
+    def answered(self, *, is_clean: bool, is_paused: bool) -> None:
+        """
+        The answer's body is over.
+
+        :param is_clean: whether nothing is known to follow it.
+        :param is_paused: whether the transport is.
+        """
+        self._body = None
+        self._is_used = True
+        if self._is_last or not is_clean:
+            self.close()
+            return
+        if is_paused:
+            cast(IPushProducer, self.transport).resumeProducing()
+        self._rested(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.plain = None
+        self._ended(self)
+        self._fail(
+            (NeverAnswered if self._is_used and not self._received else UpstreamUnavailable)(
+                f"{self._node}: no answer: {reason.type.__name__ if reason.type else reason}"
+            )
+        )
+        body, self._body = self._body, None
+        if body is not None:
+            body.lost(reason)
+
+    def _fail(self, error: Exception) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.errback(error)
+
+    def close(self) -> None:
+        """End it: nothing is under way."""
+        self.plain = None
+        cast(ITCPTransport, self.transport).loseConnection()
+
+    def abort(self) -> None:
+        """End it at once."""
+        self.plain = None
+        self._ended(self)
+        cast(ITCPTransport, self.transport).abortConnection()
+
+    def low_water(self, most: int) -> LowWater:
+        """A mark for its socket, which has to be a plain one."""
+        return LowWater(self.plain, self._ticker, most)

@@ -1,0 +1,110 @@
+"""
+Heads of answers: from bytes to a status and fields. Pure.
+
+A node is not believed: what RFC 9112 does not allow is no head. That is more than a matter of taste, since where an
+answer ends decides whose answer the next one is.
+"""
+
+import re
+from enum import Enum
+from typing import Final
+
+from attrs import frozen
+
+#: Bytes that the head of an answer may have, interim answers before it included.
+LONGEST_HEAD: Final = 64 * 2**10
+
+_END: Final = b"\r\n\r\n"
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n\x00]*)?")
+_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\x00]*?)[ \t]*")
+_LENGTH: Final = re.compile(rb"[0-9]{1,19}")
+_WITHOUT_BODY: Final = (204, 304)
+
+
+class BadHead(Exception):
+    """Not the head of an answer. The message quotes nothing of it."""
+
+
+class Framing(Enum):
+    """What tells where a body ends (RFC 9112, section 6.3)."""
+
+    LENGTH = "its Content-Length"
+    CHUNKED = "its last chunk"
+    CLOSE = "the end of the connection"
+
+
+@frozen
+class AnswerHead:
+    """
+    :ivar fields: by their names in lower case; several lines of one name are joined.
+    :ivar length: bytes of the body, as Content-Length has it; ``None`` without one.
+    :ivar is_last: whether the connection ends behind this answer.
+    """
+
+    status: int
+    fields: dict[bytes, bytes]
+    framing: Framing
+    length: int | None
+    is_last: bool
+
+
+def parse_head(received: bytes) -> tuple[AnswerHead, int] | None:
+    """
+    :param received: of one connection, from where an answer begins.
+    :return: the head of the final answer, and where its body begins; ``None`` if there is more to come.
+    :raises BadHead: if there is no such thing, or no end to it.
+    """
+    begin = 0
+    while True:
+        end = received.find(_END, begin)
+        if (end if end >= 0 else len(received)) > LONGEST_HEAD:
+            raise BadHead("an answer's head is too long")
+        if end < 0:
+            return None
+        status, head = _parse(received[begin:end])
+        begin = end + len(_END)
+        # Interim answers have no body. We ask for no change of protocol.
+        if status >= 200:
+            return head, begin
+        if status == 101:
+            raise BadHead("an answer changes the protocol")
+
+
+def _parse(text: bytes) -> tuple[int, AnswerHead]:
+    status_line, *lines = text.split(b"\r\n")
+    matched = _STATUS_LINE.fullmatch(status_line)
+    if matched is None:
+        raise BadHead("an answer has no status line")
+    fields: dict[bytes, bytes] = {}
+    for line in lines:
+        field = _FIELD.fullmatch(line)
+        if field is None:
+            raise BadHead("an answer has a malformed field")
+        name, value = field[1].lower(), field[2]
+        fields[name] = value if name not in fields else b", ".join((fields[name], value))
+    status = int(matched[2])
+    is_last = matched[1] == b"0" or b"close" in _options(fields)
+    return status, _framed(status, fields, is_last)
+
+
+def _options(fields: dict[bytes, bytes]) -> list[bytes]:
+    value = fields.get(b"connection")
+    return [] if value is None else [option.strip().lower() for option in value.split(b",")]
+
+
+def _framed(status: int, fields: dict[bytes, bytes], is_last: bool) -> AnswerHead:
+    coding, claimed = fields.get(b"transfer-encoding"), fields.get(b"content-length")
+    if status in _WITHOUT_BODY or status < 200:
+        return AnswerHead(status, fields, Framing.LENGTH, 0, is_last)
+    if coding is not None:
+        if coding.lower() != b"chunked":
+            raise BadHead("an answer has an unknown transfer coding")
+        # Whoever sends both may mean either: no second answer is to be looked for behind this one.
+        return AnswerHead(status, fields, Framing.CHUNKED, None, is_last or claimed is not None)
+    if claimed is None:
+        return AnswerHead(status, fields, Framing.CLOSE, None, True)
+    # Repeated, with the same number, it is that number.
+    numbers = {number.strip() for number in claimed.split(b",")}
+    if len(numbers) != 1 or not _LENGTH.fullmatch(number := numbers.pop()):
+        raise BadHead("an answer has a malformed Content-Length")
+    return AnswerHead(status, fields, Framing.LENGTH, int(number), is_last)

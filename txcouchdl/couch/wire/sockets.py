@@ -1,0 +1,42 @@
+"""
+Plain sockets under Twisted's transports: what may be done with them past the transport, and where.
+
+All that is faster than the portable way needs the bytes of the socket to be the bytes of the protocol, which TLS is in
+the way of, and system calls that only Linux has.
+"""
+
+import os
+import socket
+import sys
+from typing import Final
+
+from twisted.internet.interfaces import ITransport
+from twisted.internet.tcp import Connection
+
+#: Whether this system has what the direct way takes.
+IS_LINUX: Final = sys.platform == "linux" and hasattr(os, "splice")
+_INTERNET: Final = frozenset({socket.AF_INET, socket.AF_INET6})
+
+
+def plain_socket(transport: object) -> socket.socket | None:
+    """The socket of a transport, if it carries the very bytes that the transport does; ``None`` if not, or not here."""
+    if not IS_LINUX or not isinstance(transport, Connection) or getattr(transport, "TLS", False):
+        return None
+    handle = transport.getHandle()
+    return handle if handle.family in _INTERNET else None
+
+
+def send_now(transport: ITransport, plain: socket.socket | None, data: bytes) -> None:
+    """
+    Write what there is room for at once, without a turn of the reactor.
+
+    :param plain: the transport's socket, if it has a plain one. Everything that was written before must have been sent.
+    """
+    if plain is not None:
+        try:
+            data = data[plain.send(data) :]
+        except OSError:
+            # Full, or broken: what is to be done then is the transport's.
+            pass
+    if data:
+        transport.write(data)
