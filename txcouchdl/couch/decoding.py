@@ -71,6 +71,10 @@ class IdentityDecoder:
         self._missing -= len(wanted)
         return wanted
 
+    def passed(self, count: int) -> None:
+        """The next so many stored bytes went another way."""
+        self._missing -= count
+
     def finish(self) -> bytes:
         return b""
 

@@ -11,6 +11,7 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from attrs import field, frozen
@@ -51,13 +52,7 @@ class Digest:
         """
         if not isinstance(text, str) or not text.startswith("md5-"):
             raise ValueError("not an MD5 digest")
-        try:
-            digest = cls(b64decode(text[4:].encode("ascii"), validate=True))
-        except (binascii.Error, UnicodeEncodeError):
-            raise ValueError("not base64") from None
-        if digest.text != text:
-            raise ValueError("not base64 as CouchDB writes it")
-        return digest
+        return _parse_digest(text)
 
     @property
     def base64(self) -> str:
@@ -68,6 +63,18 @@ class Digest:
     def text(self) -> str:
         """As stubs have it: ``md5-<base64>``."""
         return f"md5-{self.base64}"
+
+
+# A digest's every request has it parsed. Only those that are digests are kept.
+@lru_cache(1024)
+def _parse_digest(text: str) -> Digest:
+    try:
+        digest = Digest(b64decode(text.removeprefix("md5-").encode("ascii"), validate=True))
+    except (binascii.Error, UnicodeEncodeError):
+        raise ValueError("not base64") from None
+    if digest.text != text:
+        raise ValueError("not base64 as CouchDB writes it")
+    return digest
 
 
 class Storage(Enum):

@@ -33,6 +33,7 @@ from txcouchdl.couch.errors import (
 )
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.reading import Reading, Request
+from txcouchdl.couch.relay import Outlet
 from txcouchdl.couch.route import Body, Patience
 from txcouchdl.couch.transfer import Transfer
 
@@ -54,10 +55,13 @@ OpenBody = Callable[[Request, Patience], Coroutine[Deferred[Any], Any, Body]]
 
 
 class Receiver(Interface):
-    """Who is told of stored bytes: ``released`` any number of times, then one of the others, once."""
+    """Who is told of stored bytes: the first two any number of times, then one of the others, once."""
 
     def released(self, stored: bytes) -> None:
         """The next stored bytes. Where there is a digest, it is not yet known to be right."""
+
+    def passed(self, count: int) -> None:
+        """The next so many have left by the outlet."""
 
     def completed(self, tail: bytes) -> None:
         """The last ones. What could be checked is right."""
@@ -139,6 +143,13 @@ class StoredBytes:
             self._transfer.resume()
         elif self._opening is None:
             self._open()
+
+    def bypass(self, outlet: Outlet) -> None:
+        """
+        Let bytes leave by an outlet, past this process, where that can be. Whatever was released has been written.
+        """
+        if self._transfer is not None and self._reading.may_bypass(self._transfer.missing):
+            self._transfer.bypass(outlet, None if self._reading.digest is None else self._hash.update)
 
     def drop(self) -> None:
         """Let go of everything, at once."""
@@ -241,13 +252,22 @@ class StoredBytes:
         new = self._without_known(stored)
         if not new:
             return
-        self._hash.update(new)
-        self._known += len(new)
+        if self._reading.digest is not None:
+            self._hash.update(new)
+        self._progress(len(new))
+        self._receiver.released(new)
+
+    def passed(self, count: int) -> None:
+        """See :class:`~txcouchdl.couch.transfer.Receiver`. Whatever is known was skipped before."""
+        self._progress(count)
+        self._receiver.passed(count)
+
+    def _progress(self, count: int) -> None:
+        self._known += count
         self._last_progress = self._clock.seconds()
-        self._released_by_transfer += len(new)
+        self._released_by_transfer += count
         if self._released_by_transfer > _WENT_WELL:
             self._attempts = 0
-        self._receiver.released(new)
 
     def completed(self, tail: bytes) -> None:
         """See :class:`~txcouchdl.couch.transfer.Receiver`."""

@@ -116,12 +116,14 @@ def decode_segment(segment: bytes, plus_is_space: bool = False) -> str:
     :param plus_is_space: read a raw ``+`` as CouchDB does.
     :raises BadAddress: for a ``%`` without two hexadecimal digits, and for bytes that are not UTF-8.
     """
-    if _BAD_ESCAPE.search(segment):
-        raise BadAddress("Invalid percent-encoding in the path.")
     if plus_is_space:
         segment = segment.replace(b"+", b" ")
+    if b"%" in segment:
+        if _BAD_ESCAPE.search(segment):
+            raise BadAddress("Invalid percent-encoding in the path.")
+        segment = unquote_to_bytes(segment)
     try:
-        return unquote_to_bytes(segment).decode("utf-8")
+        return segment.decode("utf-8")
     except UnicodeDecodeError:
         raise BadAddress("The path is not UTF-8.") from None
 
@@ -135,7 +137,10 @@ def parse_address(path: bytes) -> AttachmentAddress | DocumentAddress:
     """
     if not path.startswith(b"/"):
         raise BadAddress("The path must begin with a slash.")
-    segments = [decode_segment(segment) for segment in path[1:].split(b"/")]
+    if b"%" in path:
+        segments = [decode_segment(segment) for segment in path[1:].split(b"/")]
+    else:
+        segments = decode_segment(path[1:]).split("/")
     is_design = len(segments) > 1 and segments[1] == "_design"
     name_at = 3 if is_design else 2
     if len(segments) <= name_at:

@@ -33,6 +33,7 @@ from txcouchdl.couch.errors import CorruptAttachment
 from txcouchdl.couch.healing import OpenBody, StoredBytes
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.reading import Reading
+from txcouchdl.couch.relay import Outlet
 
 #: Steps of decoding at one turn of the reactor; more wait for the next, so that others get theirs.
 _STEPS_A_TURN: Final = 16
@@ -69,6 +70,7 @@ class AttachmentReader:
         self._is_over = False
         self._failure: Failure | None = None
         self._write: Callable[[bytes], object] | None = None
+        self._outlet: Outlet | None = None
         self._primed_bytes: list[bytes] = []
         self._primed: Deferred[None] | None = None
         self._finished: Deferred[None] | None = None
@@ -93,14 +95,16 @@ class AttachmentReader:
         self._stored.start()
         return primed
 
-    def deliver(self, write: Callable[[bytes], object]) -> "Deferred[None]":
+    def deliver(self, write: Callable[[bytes], object], outlet: Outlet | None = None) -> "Deferred[None]":
         """
         Write all wanted bytes, in order. The client has been told that they come.
 
+        :param outlet: where they may leave instead, behind what was written before.
         :return: fires once all of them are written and all checks have passed. Fails with an UpstreamFailure if
             they cannot be, and then the last of them has not been written. Cancelling it stops the reader.
         """
         self._write = write
+        self._outlet = outlet
         self._stored.commit()
         self._finished = Deferred(lambda _: self.stopProducing())
         finished = self._finished
@@ -127,6 +131,10 @@ class AttachmentReader:
         """See :class:`~txcouchdl.couch.healing.Receiver`; so the others."""
         self._decoder.feed(stored)
         self._pump()
+
+    def passed(self, count: int) -> None:
+        if isinstance(self._decoder, IdentityDecoder):
+            self._decoder.passed(count)
 
     def completed(self, tail: bytes) -> None:
         self._tail = tail
@@ -199,8 +207,15 @@ class AttachmentReader:
                 self._learn(decoder.produced)
             self._end(None)
         else:
-            self._stored.resume()
+            self._want_more()
         return False
+
+    def _want_more(self) -> None:
+        if self._outlet is not None:
+            # It is full at first, and pauses us.
+            self._stored.bypass(self._outlet)
+        if not self._is_paused:
+            self._stored.resume()
 
     def _emit(self, wanted: bytes) -> None:
         if self._write is not None:

@@ -6,13 +6,19 @@ Where stored bytes are wanted bytes, it is these. Where they are gzip, it is all
 What is known of them already is read again and skipped.
 """
 
+from typing import Final
+
 from attrs import frozen
 
 from txcouchdl.couch.client import BodyHead
 from txcouchdl.couch.decoding import Decoder, GzipDecoder, GzipRangeDecoder, IdentityDecoder
 from txcouchdl.couch.documents import AttachmentStub, Digest, Storage
 from txcouchdl.couch.transfer import HELD_BACK, End
+from txcouchdl.couch.wire.pipes import can_tap
 from txcouchdl.protocol.ranges import ByteRange
+
+#: Bytes for which it pays to let them go past this process: for fewer it takes longer to prepare than it saves.
+WORTH_WHILE: Final = 256 * 2**10
 
 
 @frozen
@@ -84,6 +90,16 @@ class Reading:
         if self.wanted is None:
             return GzipDecoder(self.stub.length)
         return GzipRangeDecoder(self.wanted.offset, self.wanted.length)
+
+    def may_bypass(self, missing: int) -> bool:
+        """
+        Whether stored bytes may go past this process: they are the wanted bytes, they are enough, and whoever has to
+        see them can.
+
+        :param missing: of a body, not read yet.
+        """
+        is_as_stored = self.stub.storage is Storage.IDENTITY
+        return is_as_stored and missing >= WORTH_WHILE and (self.digest is None or can_tap())
 
     def request(self, known: int) -> Request:
         """

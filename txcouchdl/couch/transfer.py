@@ -1,5 +1,6 @@
 """
-One body on its way from a node: counted, its end held back until it is proven, lost when it stalls.
+One body on its way from a node: counted, its end held back until it is proven, lost when it stalls. Most of it may pass
+this process by.
 
 CouchDB writes its error messages **into** a dying body, and Twisted hands them on before it says that the connection
 was lost (FINDINGS, section 0, points 1 to 3). So the last 2 KiB received are held back until more arrive or the body is
@@ -10,13 +11,15 @@ from enum import Enum
 from typing import Protocol as Interface
 from typing import cast
 
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
 from txcouchdl.couch.errors import BadUpstream, UpstreamFailure, UpstreamTimeout, UpstreamUnavailable
+from txcouchdl.couch.relay import Outlet, Relay
 from txcouchdl.couch.wire.answers import Body
+from txcouchdl.couch.wire.pipes import Tap
 
 #: Bytes held back. CouchDB's error answers have about 370; nothing says that they cannot have more.
 HELD_BACK = 2048
@@ -33,10 +36,13 @@ class End(Enum):
 
 
 class Receiver(Interface):
-    """Who is told of a body: ``released`` any number of times, then one of the others, once."""
+    """Who is told of a body: the first two any number of times, then one of the others, once."""
 
     def released(self, stored: bytes) -> None:
         """Bytes that are surely the node's, in order."""
+
+    def passed(self, count: int) -> None:
+        """The next so many of them have left by the outlet."""
 
     def completed(self, tail: bytes) -> None:
         """The last bytes: as many have come as were promised, and what shows their end is there, or to be judged."""
@@ -65,6 +71,7 @@ class Transfer(Protocol):
         self._is_over = False
         self._is_paused = False
         self._watchdog: IDelayedCall | None = None
+        self._relay: Relay | None = None
 
     def connectionMade(self) -> None:
         self._watch()
@@ -92,6 +99,55 @@ class Transfer(Protocol):
         else:
             self._fail(UpstreamUnavailable(f"lost a body after {self._received} of {self._count} bytes"))
 
+    # Past this process.
+
+    @property
+    def missing(self) -> int:
+        """Bytes that have not come yet, while there is no relay."""
+        return self._count - self._received
+
+    def bypass(self, outlet: Outlet, tap: Tap | None) -> None:
+        """
+        From now on let bytes leave by an outlet, if that can be: all but the last ones, which come the other way.
+
+        :param tap: is shown what leaves.
+        """
+        conduit = None if self._is_over or self._relay is not None else self._body.conduit(self._wake)
+        if conduit is None:
+            return
+        held_back, self._held_back = self._held_back, b""
+        self._relay = Relay(conduit, outlet, held_back, HELD_BACK, tap, self._clock, self)
+        self._relay.begin()
+
+    @property
+    def _body(self) -> Body:
+        return cast(Body, self.transport)
+
+    def _wake(self) -> None:
+        if self._relay is not None:
+            self._relay.pump()
+
+    def moved(self, count: int) -> None:
+        """See :class:`~txcouchdl.couch.relay.RelayReceiver`; so the others."""
+        if self._watchdog is not None:
+            self._watchdog.reset(self._stall_timeout)
+        if count:
+            self._receiver.passed(count)
+
+    def ended(self, tail: bytes) -> None:
+        self._relay = None
+        self._received = self._count
+        self._held_back = tail
+        if self._watchdog is not None:
+            self._watchdog.reset(self._patience())
+        self._body.conducted()
+
+    def broke(self) -> None:
+        self._relay = None
+        self._fail(UpstreamUnavailable(f"lost a body of {self._count} bytes"))
+
+    # Ends.
+
     def _complete(self) -> None:
         """All bytes are there."""
         tail = self._held_back
@@ -100,7 +156,7 @@ class Transfer(Protocol):
 
     def distrust(self) -> None:
         """While it is completed: its last bytes are not what they should be, nor what may come behind them."""
-        cast("Body", self.transport).distrust()
+        self._body.distrust()
 
     def _fail(self, error: UpstreamFailure) -> None:
         self.drop()
@@ -112,7 +168,9 @@ class Transfer(Protocol):
             return
         self._is_paused = True
         self._stop_watching()
-        cast("IPushProducer", self.transport).pauseProducing()
+        self._body.pauseProducing()
+        if self._relay is not None:
+            self._relay.pause()
 
     def resume(self) -> None:
         """Read on, if paused."""
@@ -120,7 +178,9 @@ class Transfer(Protocol):
             return
         self._is_paused = False
         self._watch()
-        cast("IPushProducer", self.transport).resumeProducing()
+        self._body.resumeProducing()
+        if self._relay is not None:
+            self._relay.resume()
 
     def drop(self) -> None:
         """Close the connection, if the body is not at its end."""
@@ -129,7 +189,10 @@ class Transfer(Protocol):
         self._is_over = True
         self._stop_watching()
         self._held_back = b""
-        cast("IPushProducer", self.transport).stopProducing()
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            relay.drop()
+        self._body.stopProducing()
 
     def _patience(self) -> float:
         """Seconds to wait for what comes next. A node that has sent all and does not close has nothing more to say."""

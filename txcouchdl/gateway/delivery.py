@@ -7,7 +7,7 @@ promised byte was sent and every check has passed. Everything else breaks the cl
 the promised Content-Length, or before the last chunk. No response is framed by the end of its connection.
 """
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
@@ -19,7 +19,11 @@ from txcouchdl.couch.reader import AttachmentReader
 from txcouchdl.couch.source import AttachmentSource
 from txcouchdl.gateway.channel import GatewayChannel
 from txcouchdl.gateway.description import Headers
+from txcouchdl.gateway.outlet import outlet_of
 from txcouchdl.gateway.plan import DeliveryPlan, Part
+
+if TYPE_CHECKING:
+    from txcouchdl.gateway.request import GatewayRequest
 
 #: Seconds that a client gets to take what was sent before the break, before it is cut off.
 _LINGER = 15.0
@@ -52,8 +56,7 @@ async def deliver(plan: DeliveryPlan, request: Request, source: AttachmentSource
 
 def answer(plan: DeliveryPlan, request: Request) -> None:
     """Answer with a plan that needs no reader."""
-    _write_head(plan, request)
-    request.write(plan.trailer)
+    cast("GatewayRequest", request).begin(plan.status, plan.headers, plan.content_length, plan.trailer)
     request.finish()
 
 
@@ -64,11 +67,7 @@ def tell(headers: Headers, request: Request) -> None:
 
 
 def _write_head(plan: DeliveryPlan, request: Request) -> None:
-    request.setResponseCode(plan.status)
-    tell(plan.headers, request)
-    if plan.content_length is not None:
-        request.responseHeaders.setRawHeaders(b"Content-Length", [b"%d" % plan.content_length])
-    request.write(b"")
+    cast("GatewayRequest", request).begin(plan.status, plan.headers, plan.content_length)
 
 
 async def break_off(request: Request) -> None:
@@ -95,6 +94,7 @@ class _Stream:
 
     def __init__(self, request: Request) -> None:
         self._request = request
+        self._outlet = outlet_of(request)
         self._reader: AttachmentReader | None = None
         self._is_paused = False
         request.registerProducer(self, True)
@@ -115,7 +115,7 @@ class _Stream:
         if self._is_paused:
             reader.pauseProducing()
         try:
-            await reader.deliver(self._request.write)
+            await reader.deliver(self._request.write, self._outlet)
         finally:
             reader.stopProducing()
 

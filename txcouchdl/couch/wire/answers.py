@@ -15,7 +15,7 @@ from zope.interface import implementer
 from txcouchdl.couch.wire.chunks import BadChunks, ChunkDecoder
 from txcouchdl.couch.wire.heads import AnswerHead, Framing
 from txcouchdl.couch.wire.lowwater import LowWater
-from txcouchdl.couch.wire.pipes import Conduit, SocketConduit
+from txcouchdl.couch.wire.pipes import Conduit
 
 if TYPE_CHECKING:
     from txcouchdl.couch.wire.connection import Connection
@@ -124,6 +124,10 @@ class Body:
     def lost(self, reason: Failure) -> None:
         """The connection has ended."""
         self._connection = None
+        if self._low_water is not None:
+            # Its socket is closed.
+            self._low_water.rest()
+            self._low_water = None
         self._forget_socket()
         self._loss = Failure(ResponseFailed([reason]))
         if self._protocol is not None:
@@ -150,7 +154,7 @@ class Body:
             self._given_back.abort()
 
     def _await_more(self) -> None:
-        if self._low_water is not None and not self._is_paused:
+        if self._low_water is not None and not self._is_paused and self._conduit is None:
             self._low_water.expect(self._missing)
 
     # To the protocol.
@@ -168,7 +172,7 @@ class Body:
         self.received(held)
         if self._loss is not None:
             self._tell_end(self._loss)
-        elif self._connection is not None:
+        elif self._connection is not None and self._conduit is None:
             if self._is_held and not self._is_paused:
                 self._transport.resumeProducing()
             self._is_held = False
@@ -212,10 +216,11 @@ class Body:
         connection = self._connection
         if connection is None or connection.plain is None or self._chunks is not None or not self._missing:
             return None
-        if self._low_water is None:
-            self._low_water = connection.low_water(_ONE_READ)
+        self._is_held = False
         self._transport.pauseProducing()
-        self._conduit = SocketConduit(connection.plain, connection.reactor, self._low_water, self._missing, wake)
+        self._low_water = self._low_water or connection.low_water(_ONE_READ)
+        self._low_water.widen(_MANY_READS)
+        self._conduit = connection.conduit(self._low_water, self._missing, wake)
         return self._conduit
 
     def conducted(self) -> None:

@@ -14,7 +14,28 @@ from txcouchdl.couch.errors import BadUpstream, UpstreamUnavailable
 from txcouchdl.couch.wire.answers import Answer, Body
 from txcouchdl.couch.wire.heads import BadHead, parse_head
 from txcouchdl.couch.wire.lowwater import LowWater, Ticker
+from txcouchdl.couch.wire.pipes import Conduit, SocketConduit
 from txcouchdl.couch.wire.sockets import plain_socket, send_now
+
+
+class Means:
+    """
+    What can be done with sockets.
+
+    :param reactor: that tells the time and watches them.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self.ticker = Ticker(reactor)
+
+    def plain(self, transport: object) -> Any:
+        """See :func:`.plain_socket`."""
+        return plain_socket(transport)
+
+    def conduit(self, plain: Any, low_water: LowWater, missing: int, wake: Callable[[], object]) -> Conduit:
+        """What empties a plain socket past this process."""
+        return SocketConduit(plain, self._reactor, low_water, missing, wake)
 
 
 class NeverAnswered(UpstreamUnavailable):
@@ -26,7 +47,7 @@ class Connection(Protocol):
     :param node: where it leads, for the log.
     :param rested: called with the connection when it can be used again.
     :param ended: called with the connection when it cannot be any more.
-    :param reactor: what watches sockets.
+    :param means: what can be done with its socket.
     :ivar plain: its socket, if it is a plain one.
     """
 
@@ -35,14 +56,12 @@ class Connection(Protocol):
         node: str,
         rested: Callable[["Connection"], object],
         ended: Callable[["Connection"], object],
-        ticker: Ticker,
-        reactor: Any,
+        means: "Means",
     ) -> None:
         self._node = node
         self._rested = rested
         self._ended = ended
-        self._ticker = ticker
-        self.reactor = reactor
+        self._means = means
         self.plain: Any = None
         self._waiting: Deferred[Answer] | None = None
         self._body: Body | None = None
@@ -52,7 +71,7 @@ class Connection(Protocol):
         self._is_used = False
 
     def connectionMade(self) -> None:
-        self.plain = plain_socket(self.transport)
+        self.plain = self._means.plain(self.transport)
         cast(ITCPTransport, self.transport).setTcpNoDelay(True)
 
     def ask(self, request: bytes, *, is_to_close: bool) -> "Deferred[Answer]":
@@ -147,4 +166,8 @@ class Connection(Protocol):
 
     def low_water(self, most: int) -> LowWater:
         """A mark for its socket, which has to be a plain one."""
-        return LowWater(self.plain, self._ticker, most)
+        return LowWater(self.plain, self._means.ticker, most)
+
+    def conduit(self, low_water: LowWater, missing: int, wake: Callable[[], object]) -> Conduit:
+        """See :meth:`.Body.conduit`. Its socket has to be a plain one."""
+        return self._means.conduit(self.plain, low_water, missing, wake)

@@ -17,8 +17,7 @@ from twisted.web.client import BrowserLikePolicyForHTTPS
 
 from txcouchdl.couch.errors import UpstreamTimeout, UpstreamUnavailable
 from txcouchdl.couch.wire.answers import Answer
-from txcouchdl.couch.wire.connection import Connection, NeverAnswered
-from txcouchdl.couch.wire.lowwater import Ticker
+from txcouchdl.couch.wire.connection import Connection, Means, NeverAnswered
 
 #: Seconds for a connection to a node to come up.
 CONNECT_TIMEOUT: Final = 10.0
@@ -34,9 +33,9 @@ class Lines:
     :param reactor: that connects, tells the time and, where bodies pass this process by, watches sockets.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, means: Means | None = None) -> None:
         self.reactor = reactor
-        self._ticker = Ticker(reactor)
+        self._means = means or Means(reactor)
         self._lines: list[Line] = []
 
     def to(self, base: str) -> "Line":
@@ -45,7 +44,7 @@ class Lines:
 
         :param base: its URL, as :class:`~txcouchdl.couch.nodes.Node` has it.
         """
-        line = Line(base, self._endpoint(base), self.reactor, self._ticker)
+        line = Line(base, self._endpoint(base), self.reactor, self._means)
         self._lines.append(line)
         return line
 
@@ -77,11 +76,11 @@ class Line:
     :param name: the node's, for the log.
     """
 
-    def __init__(self, name: str, endpoint: IStreamClientEndpoint, reactor: Any, ticker: Ticker) -> None:
+    def __init__(self, name: str, endpoint: IStreamClientEndpoint, reactor: Any, means: Means) -> None:
         self._name = name
         self._endpoint = endpoint
         self._reactor = reactor
-        self._ticker = ticker
+        self._means = means
         # With the time since when they rest; who came last is taken first.
         self._idle: deque[tuple[Connection, float]] = deque()
         self._closing: set[Connection] = set()
@@ -140,7 +139,7 @@ class Line:
 
     def connection(self) -> Connection:
         """A new connection, not connected yet."""
-        return Connection(self._name, self._rest, self._forget, self._ticker, self._reactor)
+        return Connection(self._name, self._rest, self._forget, self._means)
 
     def _rest(self, connection: Connection) -> None:
         """It can be used again."""

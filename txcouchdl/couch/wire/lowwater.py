@@ -77,6 +77,10 @@ class LowWater:
         else:
             self._ticker.remove(self)
 
+    def widen(self, most: int) -> None:
+        """Raise the most."""
+        self._most = most
+
     def rest(self) -> None:
         """Nothing is waited for."""
         self._ticker.remove(self)

@@ -127,6 +127,7 @@ class SocketConduit:
         self._wake = wake
         self._pipe = Pipe.get()
         self._is_watching = False
+        self._is_woken = False
         self._is_closed = False
         self.missing = missing
         self.inside = 0
@@ -138,9 +139,9 @@ class SocketConduit:
         try:
             return self._fill()
         except BlockingIOError:
-            if not self.inside:
+            if not self.inside or not self._is_woken:
                 raise
-        # A few bytes may take all places of the pipe, if they came one by one.
+        # Something has come, but a few bytes may take all places of the pipe, if they came one by one.
         self.put(self.take())
         return self._fill()
 
@@ -195,7 +196,9 @@ class SocketConduit:
         return type(self).__name__
 
     def doRead(self) -> None:
+        self._is_woken = True
         self._wake()
+        self._is_woken = False
 
     def connectionLost(self, reason: Failure = Failure(ConnectionLost())) -> None:  # noqa: B008
         # The reactor has seen the end before us. What is there can still be read.
