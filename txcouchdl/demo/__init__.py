@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any, Final
 
+from hyperlink import EncodedURL
 from treq.client import HTTPClient
 from twisted.web.iweb import IAgent
 
-from txcouchdl.couch.client import ReadyURL
 from txcouchdl.couch.names import AttachmentAddress, attachment_path, document_path
 from txcouchdl.couch.nodes import Node
 from txcouchdl.gateway.tokens import TokenRule
@@ -27,6 +27,19 @@ _MEDIA: Final = {
     "melody.mp3": "audio/mpeg",
     "countdown.mp4": "video/mp4",
 }
+
+
+class _ReadyURL(EncodedURL):
+    """A URL that goes out as it stands. treq would pass its host through IDNA, which knows no IPv6 addresses."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def to_uri(self) -> "_ReadyURL":
+        return self
+
+    def to_text(self, with_password: bool = False) -> str:
+        return self._text
 
 
 class DemoFailed(Exception):
@@ -81,7 +94,7 @@ class _Filler:
         self._client = client
 
     async def get(self, path: str) -> dict[str, Any] | None:
-        response = await self._client.get(ReadyURL(self._node.base + path), headers=self._headers("application/json"))
+        response = await self._client.get(_ReadyURL(self._node.base + path), headers=self._headers("application/json"))
         body: dict[str, Any] = json.loads(await response.content())
         if response.code == 404:
             return None
@@ -93,7 +106,7 @@ class _Filler:
         self, path: str, body: bytes, expected: set[int], content_type: str = "application/json"
     ) -> dict[str, Any]:
         response = await self._client.put(
-            ReadyURL(self._node.base + path), data=body, headers=self._headers(content_type)
+            _ReadyURL(self._node.base + path), data=body, headers=self._headers(content_type)
         )
         answer: dict[str, Any] = json.loads(await response.content())
         if response.code not in expected:
