@@ -1,6 +1,7 @@
 """Moments of healing and parking that whole requests meet too seldom."""
 
 import hashlib
+from collections.abc import Callable
 from typing import cast
 
 import pytest
@@ -25,7 +26,8 @@ from txcouchdl.couch.healing import StoredBytes
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.reading import Request, plan_reading
 from txcouchdl.couch.route import Body, Patience
-from txcouchdl.couch.transfer import Transfer
+from txcouchdl.couch.transfer import HELD_BACK, Transfer
+from txcouchdl.protocol.ranges import ByteRange
 
 DATA = bytes(range(256)) * 100
 
@@ -58,6 +60,12 @@ class Upstream:
     def end(self) -> None:
         assert self.transfer is not None
         self.transfer.connectionLost(Failure(ResponseDone()))
+
+    def rest(self, give_up: Callable[[], object]) -> None:
+        self.give_up = give_up
+
+    def wake(self) -> None:
+        del self.give_up
 
     def vacate(self) -> None:
         self.is_vacated = True
@@ -125,6 +133,21 @@ def test_who_is_paused_while_a_transfer_is_opened_gets_it_paused() -> None:
     assert (reader.received, reader.is_complete) == (DATA, True)
     assert upstream.is_vacated
     assert not reader.clock.getDelayedCalls()
+
+
+def test_who_is_paused_gives_up_its_place_when_it_is_told_to() -> None:
+    """And goes on where it stood, when somebody wants bytes."""
+    reader = Reader()
+    upstream = reader.opened()
+    upstream.send(DATA[:10_000])
+    reader.stored.pause()
+    upstream.give_up()
+    assert upstream.is_vacated
+    assert not reader.clock.getDelayedCalls()
+    reader.stored.resume()
+    assert reader.asked[-1].byte_range == ByteRange(10_000 - HELD_BACK, len(DATA) - 1)
+    reader.opened().send(DATA[10_000 - HELD_BACK :])
+    assert (reader.received, reader.is_complete) == (DATA, True)
 
 
 def test_who_is_parked_while_a_transfer_is_opened_opens_another() -> None:

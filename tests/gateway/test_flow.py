@@ -294,6 +294,10 @@ def _reader_of(data: bytes) -> tuple[AttachmentReader, Protocol]:
     class Opened:
         deliver = staticmethod(transfers.append)
 
+        def rest(self, _: object) -> None: ...
+
+        def wake(self) -> None: ...
+
         def vacate(self) -> None: ...
 
     async def open_body(_request: Request, _patience: Patience) -> Body:

@@ -550,7 +550,7 @@ def test_one_damaged_attachment_takes_no_node_from_the_others() -> None:
 
 
 def test_who_finds_no_place_waits_and_is_told_to_come_again() -> None:
-    limits = UpstreamLimits(max_upstream=1, queue_timeout=8, park_after=100)
+    limits = UpstreamLimits(max_upstream=1, queue_timeout=8, park_after=100, give_way_after=100)
     house = House(dict(STORED), limits=limits)
     slow = house.send(f"/db/doc/identity?token={TOKEN}")
     slow.transport.is_paused = True

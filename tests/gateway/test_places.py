@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.gateway.house import NODE_PORT, TOKEN, Client, House, read_answer
+from tests.gateway.house import GATEWAY_PORT, NODE_PORT, TOKEN, Client, House, read_answer
 from tests.scripted import Doc, Mark, ScriptedNode, Stored
 from txcouchdl.couch.health import State
 from txcouchdl.couch.limits import UpstreamLimits
@@ -59,7 +59,7 @@ def test_a_lost_download_does_not_wait_for_a_full_node_beside_an_idle_one() -> N
 
 def test_a_download_that_was_parked_waits_for_a_place_as_long_as_it_takes() -> None:
     """And before those who have not begun."""
-    house = House({"f": Stored(NOISE)}, limits=UpstreamLimits(max_upstream=1))
+    house = House({"f": Stored(NOISE)}, limits=UpstreamLimits(max_upstream=1, give_way_after=100))
     parked = reading(house)
     house.network.pass_time(11)
     holder = reading(house)
@@ -89,6 +89,43 @@ def test_who_waits_for_a_place_and_leaves_is_forgotten() -> None:
     holder.transport.is_paused = False
     house.network.run()
     assert read_answer(holder.received, "GET", False).body == NOISE
+    house.assert_at_rest()
+
+
+def test_whose_client_takes_nothing_gives_way_to_who_waits() -> None:
+    """After a moment; and goes on where it stood when its client reads on."""
+
+    class Stalling(Client):
+        is_stalling = True
+
+        def dataReceived(self, data: bytes) -> None:
+            super().dataReceived(data)
+            self.transport.is_paused = self.is_stalling
+
+    house = House({"f": Stored(NOISE)}, limits=UpstreamLimits(max_upstream=2))
+    stalled = [Stalling() for _ in range(10)]
+    for client in stalled:
+        house.network.connect(GATEWAY_PORT, client)
+        client.transport.write(f"GET /db/doc/f?token={TOKEN} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    house.network.pass_time(14)
+    assert all(client.received.startswith(b"HTTP/1.1 200 ") for client in stalled)
+    assert house.get("f", "bytes=0-9").status == 206
+    for client in stalled:
+        client.transport.is_paused = client.is_stalling = False
+    house.network.run()
+    house.network.pass_time(20)
+    assert [read_answer(client.received, "GET", False).body == NOISE for client in stalled] == [True] * 10
+    house.assert_at_rest()
+
+
+def test_nobody_gives_way_for_nobody() -> None:
+    house = House({"f": Stored(NOISE)}, limits=UpstreamLimits(max_upstream=2))
+    stalled = [reading(house) for _ in range(2)]
+    house.network.pass_time(9)
+    assert house.cluster._members[0].busy == 2
+    for client in stalled:
+        client.transport.loseConnection()
+    house.network.run()
     house.assert_at_rest()
 
 

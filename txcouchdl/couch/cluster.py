@@ -5,6 +5,9 @@ Every exchange with a node takes a place there, and a node has so many. It is a 
 the fewest exchanges under way, and of these each in turn. Where all places are taken, one waits in a queue for the
 first that becomes free: a request not for ever, a download that has begun as long as it takes, and before the requests.
 
+A place may *rest*: its holder's client takes nothing just now. Where somebody waits, who has rested longest, and for a
+while at least, gives up his place.
+
 CouchDB's own cluster does the rest: any of its nodes answers for all of them.
 """
 
@@ -15,7 +18,7 @@ from typing import Final
 from attrs import frozen
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from txcouchdl.couch.client import CouchClient
 from txcouchdl.couch.errors import NoNodeAvailable, Overloaded
@@ -46,17 +49,31 @@ class Member:
 class Place:
     """A place for one exchange with a node."""
 
-    def __init__(self, member: Member, vacated: Callable[[], object]) -> None:
+    def __init__(self, member: Member, cluster: "Cluster") -> None:
         self.member = member
-        self._vacated: Callable[[], object] | None = vacated
+        self._cluster: Cluster | None = cluster
         member.busy += 1
+
+    def rest(self, give_up: Callable[[], object]) -> None:
+        """
+        It is not used just now.
+
+        :param give_up: called if it is to be vacated for somebody else.
+        """
+        if self._cluster is not None:
+            self._cluster.rest(self, give_up)
+
+    def wake(self) -> None:
+        """It is used again."""
+        if self._cluster is not None:
+            self._cluster.wake(self)
 
     def vacate(self) -> None:
         """Give it back. Twice is once."""
-        if self._vacated is not None:
-            vacated, self._vacated = self._vacated, None
+        cluster, self._cluster = self._cluster, None
+        if cluster is not None:
             self.member.busy -= 1
-            vacated()
+            cluster.vacated(self)
 
 
 @frozen(eq=False)
@@ -95,6 +112,9 @@ class Cluster:
         self._committed: _Queue = OrderedDict()
         self._waiting: _Queue = OrderedDict()
         self._is_seating = False
+        # In the order in which they came to rest; since when, and whom to tell.
+        self._resting: OrderedDict[Place, tuple[float, Callable[[], object]]] = OrderedDict()
+        self._next_reclaim: IDelayedCall | None = None
 
     @classmethod
     def of(cls, nodes: Sequence[Node], lines: Lines, clock: IReactorTime, limits: UpstreamLimits) -> "Cluster":
@@ -119,8 +139,11 @@ class Cluster:
         waiting: Deferred[Place] = Deferred(self._forget)
         if wish.is_committed:
             self._committed[waiting] = wish
+        else:
+            self._waiting[waiting] = wish
+        self._reclaim()
+        if wish.is_committed:
             return await waiting
-        self._waiting[waiting] = wish
         try:
             return await waiting.addTimeout(self.limits.queue_timeout, self.clock)
         except defer.TimeoutError:
@@ -130,10 +153,59 @@ class Cluster:
         """Ask no node any more how it does."""
         for member in self._members:
             member.health.stop()
+        self._expect_no_rest()
+
+    # Places at rest.
+
+    def rest(self, place: Place, give_up: Callable[[], object]) -> None:
+        """See :meth:`Place.rest`."""
+        self._resting[place] = (self.clock.seconds(), give_up)
+        if self._committed or self._waiting:
+            self._expect_rest()
+
+    def wake(self, place: Place) -> None:
+        """See :meth:`Place.wake`."""
+        self._resting.pop(place, None)
+
+    def vacated(self, place: Place) -> None:
+        """A place is free."""
+        self._resting.pop(place, None)
+        self._seat()
+
+    def _reclaim(self) -> None:
+        """Take the places that have rested long enough, as long as somebody waits."""
+        self._expect_no_rest()
+        while self._resting and (self._committed or self._waiting):
+            place, (since, give_up) = next(iter(self._resting.items()))
+            if since + self.limits.give_way_after > self.clock.seconds():
+                self._expect_rest()
+                return
+            # Who gives up vacates, and somebody is seated.
+            del self._resting[place]
+            give_up()
+
+    def _expect_rest(self) -> None:
+        if self._next_reclaim is None:
+            since, _ = next(iter(self._resting.values()))
+            left = max(0.0, since + self.limits.give_way_after - self.clock.seconds())
+            self._next_reclaim = self.clock.callLater(left, self._reclaim_in_time)
+
+    def _expect_no_rest(self) -> None:
+        if self._next_reclaim is not None:
+            self._next_reclaim.cancel()
+            self._next_reclaim = None
+
+    def _reclaim_in_time(self) -> None:
+        self._next_reclaim = None
+        self._reclaim()
+
+    # Those who wait.
 
     def _forget(self, waiting: "Deferred[Place]") -> None:
         self._committed.pop(waiting, None)
         self._waiting.pop(waiting, None)
+        if not (self._committed or self._waiting):
+            self._expect_no_rest()
 
     def _seat(self) -> None:
         """Give what is free to those who wait, in the order in which they came."""
@@ -146,6 +218,8 @@ class Cluster:
                 pass
         finally:
             self._is_seating = False
+        if not (self._committed or self._waiting):
+            self._expect_no_rest()
 
     def _seat_first(self, queue: "_Queue") -> bool:
         """Whether there was a place, or none to be hoped for, for the one who waits first."""
@@ -173,7 +247,7 @@ class Cluster:
             raise self._none_available()
         # Who cannot be had where it is best goes where it has not worked before, rather than to hold up all others.
         member = self._free(usable, wish.preferred) or self._free(self._usable(()), wish.preferred)
-        return Place(member, self._seat) if member is not None else None
+        return Place(member, self) if member is not None else None
 
     def _usable(self, tried: Collection[Member]) -> list[Member]:
         """Nodes that are equally good, of the best there are; none if all are down."""

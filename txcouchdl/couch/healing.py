@@ -130,7 +130,9 @@ class StoredBytes:
         self._is_paused = True
         if self._transfer is not None:
             self._transfer.pause()
-        self._parking = self._clock.callLater(self._limits.park_after, self._park)
+        if self._body is not None:
+            self._body.rest(self._park)
+        self._parking = self._clock.callLater(self._limits.park_after, self._park_in_time)
 
     def resume(self) -> None:
         """Read on, if paused."""
@@ -139,6 +141,8 @@ class StoredBytes:
         self._is_paused = False
         self._last_progress = self._clock.seconds()
         self._stop_waiting()
+        if self._body is not None:
+            self._body.wake()
         if self._transfer is not None:
             self._transfer.resume()
         elif self._opening is None:
@@ -189,6 +193,7 @@ class StoredBytes:
         body.deliver(transfer)
         if self._is_paused:
             transfer.pause()
+            body.rest(self._park)
 
     def _not_opened(self, failure: Failure) -> None:
         self._opening = None
@@ -309,8 +314,12 @@ class StoredBytes:
             self.drop()
             self._receiver.failed(failure)
 
-    def _park(self) -> None:
+    def _park_in_time(self) -> None:
         self._parking = None
+        self._park()
+
+    def _park(self) -> None:
+        """Let go of the transfer; another is opened when somebody wants bytes."""
         self._let_go()
 
     def _let_go(self) -> None:

@@ -10,6 +10,7 @@ class UpstreamLimits:
     :ivar give_up: seconds without one new byte after which a download is not healed any more. More than the
         stall timeout.
     :ivar park_after: seconds that a client may take nothing before its connection to CouchDB is given back.
+    :ivar give_way_after: seconds of these after which it is given to somebody who waits for one.
     :ivar max_upstream: exchanges with one node at the same time.
     :ivar queue_timeout: seconds to wait for one of these before a request is refused.
     """
@@ -17,5 +18,6 @@ class UpstreamLimits:
     stall_timeout: float = 30.0
     give_up: float = 60.0
     park_after: float = 10.0
+    give_way_after: float = 1.0
     max_upstream: int = 256
     queue_timeout: float = 15.0

@@ -86,6 +86,14 @@ class Body:
         """Let it flow into the protocol."""
         self._head.deliver(protocol)
 
+    def rest(self, give_up: Callable[[], object]) -> None:
+        """Nobody wants it just now: see :meth:`.Place.rest`."""
+        self._place.rest(give_up)
+
+    def wake(self) -> None:
+        """Somebody does."""
+        self._place.wake()
+
     def vacate(self) -> None:
         """Give back the place: the body is over."""
         self._place.vacate()
