@@ -33,6 +33,7 @@ DEFAULTS = Settings(
     origins=AllowedOrigins(),
     presentation=Presentation(),
     drain=30.0,
+    workers=1,
 )
 
 
@@ -56,7 +57,7 @@ class Number:
 
     @property
     def is_whole(self) -> bool:
-        return self.option in {"max-upstream", "max-connections", "guess-limit"}
+        return self.option in {"max-upstream", "max-connections", "guess-limit", "workers"}
 
     def of(self, *arguments: str) -> int | float:
         """What the settings have of it."""
@@ -77,6 +78,7 @@ NUMBERS = [
     Number("client-timeout", "clients.client_timeout", 3600, 1, 604800),
     Number("guess-limit", "guess_limit", 60, 0, 1000000),
     Number("drain", "drain", 30, 0, 86400),
+    Number("workers", "workers", 1, 0, 256),
 ]
 SECONDS = [number for number in NUMBERS if not number.is_whole]
 WHOLE = [number for number in NUMBERS if number.is_whole]

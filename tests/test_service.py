@@ -533,7 +533,7 @@ async def test_an_endpoint_that_is_not_ready_at_once(here: Path, monkeypatch: py
         def listen(self, _factory: object) -> Deferred[None]:
             return Deferred()
 
-    monkeypatch.setattr("txcouchdl.service.serverFromString", lambda *_: Slow())
+    monkeypatch.setattr("txcouchdl.listening.serverFromString", lambda *_: Slow())
     assert (await refusal("-l", "slow:")).endswith("it takes too long")
 
 

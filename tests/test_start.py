@@ -10,7 +10,7 @@ from tests.gateway.house import logged
 from tests.servers import reactor
 from tests.store.serving import in_reactor
 from txcouchdl.options import Options, StartError
-from txcouchdl.service import GatewayService
+from txcouchdl.service import Alone, GatewayService
 
 ANY_PORT = "tcp:0:interface=127.0.0.1"
 
@@ -29,7 +29,7 @@ def give(room: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         asked.append((connections, others))
         return room
 
-    monkeypatch.setattr("txcouchdl.service.make_room", make_room)
+    monkeypatch.setattr("txcouchdl.serving.make_room", make_room)
     return asked
 
 
@@ -40,7 +40,9 @@ async def test_no_more_connections_are_taken_than_there_is_room_for(monkeypatch:
     service = service_of("-c", "http://127.0.0.1:1", "-c", "http://127.0.0.1:2", "--max-upstream", "10")
     with logged() as events:
         service.privilegedStartService()
-    assert service._connections.limits.max_connections == 47 - 16
+    assert isinstance(service._front, Alone)
+    assert service._front._serving is not None
+    assert service._front._serving._connections.limits.max_connections == 47 - 16
     assert any("31 connections only" in str(event.get("log_format", "")).format(**event) for event in events)
     [(connections, others)] = asked
     assert connections == 4096 + 512, "those that are refused among them"
@@ -61,7 +63,7 @@ async def test_a_demo_that_is_stopped_while_it_is_filled(tmp_path: Path, monkeyp
     service = service_of("--demo", "--store-listen", ANY_PORT)
     with logged() as events:
         service.privilegedStartService()
-        service.startService()  # type: ignore[no-untyped-call]
+        service.startService()
         await deferLater(reactor, 0)
         await maybeDeferred(service.stopService)
     assert not [event for event in events if "log_failure" in event]

@@ -73,6 +73,7 @@ class Settings:
     :ivar origins: sites whose pages may read what is sent.
     :ivar presentation: how browsers are to show it.
     :ivar drain: seconds that downloads may go on once the service is to stop.
+    :ivar workers: processes that answer; 0 for one on each core. With more than one, none of them is this one.
     """
 
     listen: tuple[str, ...]
@@ -87,6 +88,7 @@ class Settings:
     origins: AllowedOrigins = field(factory=AllowedOrigins)
     presentation: Presentation = field(factory=Presentation)
     drain: float = 30.0
+    workers: int = 1
 
 
 # How a number is written, as its default's type has it, and what it is called.
@@ -154,6 +156,7 @@ NUMBERS: Final = (
     Number(ClientLimits, "client_timeout", 1, 604800, "Seconds that a client may take nothing of what waits for it."),
     Number(Settings, "guess_limit", 0, 1000000, "Wrong tokens a minute that one address may send; 0 for no limit."),
     Number(Settings, "drain", 0, 86400, "Seconds that downloads may go on once the service is to stop."),
+    Number(Settings, "workers", 0, 256, "Processes that answer; 0 for one on each core."),
 )
 
 

@@ -2,8 +2,12 @@
 
 import gc
 import json
+import os
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import cycle
 
 import pytest
 from hypothesis import given
@@ -16,7 +20,8 @@ from tests.scripted import Stored
 from txcouchdl.couch.errors import DownloadError
 from txcouchdl.gateway import errors
 from txcouchdl.gateway.errors import ErrorAnswer, TooManyGuesses, answer_for
-from txcouchdl.gateway.guesses import MAX_ADDRESSES, Guesses
+from txcouchdl.gateway.guesses import MAX_ADDRESSES, Guesses, Minute, Minutes, OwnMinutes
+from txcouchdl.workers.shared_minutes import SharedMinutes, new_table
 
 # A time at which floats are coarse.
 _NOW = 1.75e9
@@ -28,12 +33,43 @@ def _clock() -> Clock:
     return clock
 
 
+@contextmanager
+def _minutes_of(kind: str) -> Iterator[Minutes]:
+    """Shared ones as two processes would see them that count in turn."""
+    if kind == "own":
+        yield OwnMinutes()
+        return
+    table = new_table()
+    yield _Both(SharedMinutes(table), SharedMinutes(table))
+    os.close(table)
+
+
+_KINDS = ["own", "shared"]
+
+
+@pytest.fixture(params=_KINDS)
+def minutes(request: pytest.FixtureRequest) -> Iterator[Minutes]:
+    """Of which nobody has any yet."""
+    with _minutes_of(request.param) as found:
+        yield found
+
+
+class _Both:
+    """Two views of one table, used in turn."""
+
+    def __init__(self, *views: Minutes) -> None:
+        self._views = cycle(views)
+
+    def count(self, customer: str, most: int, now: float) -> Minute:
+        return next(self._views).count(customer, most, now)
+
+
 # --- counting -----------------------------------------------------------------------------------------------
 
 
-def test_a_minute_begins_with_the_first_wrong_token() -> None:
+def test_a_minute_begins_with_the_first_wrong_token(minutes: Minutes) -> None:
     clock = _clock()
-    guesses = Guesses(3, clock)
+    guesses = Guesses(3, clock, minutes)
     assert guesses.wrong("192.0.2.1") is None
     clock.advance(10)
     assert [guesses.wrong("192.0.2.1") for _ in range(4)] == [None, None, 50, 50]
@@ -43,8 +79,8 @@ def test_a_minute_begins_with_the_first_wrong_token() -> None:
     assert [guesses.wrong("192.0.2.1") for _ in range(4)] == [None, None, None, 60]
 
 
-def test_no_limit() -> None:
-    guesses = Guesses(0, _clock())
+def test_no_limit(minutes: Minutes) -> None:
+    guesses = Guesses(0, _clock(), minutes)
     assert {guesses.wrong("192.0.2.1") for _ in range(1000)} == {None}
 
 
@@ -61,8 +97,8 @@ def test_no_limit() -> None:
         ("::1", "0.0.0.0", False),
     ],
 )
-def test_who_counts_as_one(one: str, other: str, is_the_same: bool) -> None:
-    guesses = Guesses(1, _clock())
+def test_who_counts_as_one(minutes: Minutes, one: str, other: str, is_the_same: bool) -> None:
+    guesses = Guesses(1, _clock(), minutes)
     assert guesses.wrong(one) is None
     assert (guesses.wrong(other) is not None) == is_the_same
 
@@ -71,55 +107,60 @@ _ADDRESSES = ["192.0.2.1", "192.0.2.2", "2001:db8::1"]
 _steps = st.sampled_from([0.0, 0.0, 0.25, 1.0, 20.0, 59.75, 60.0, 60.25, 1000.0])
 
 
-@given(st.integers(1, 4), st.lists(st.tuples(_steps, st.sampled_from(_ADDRESSES)), max_size=40))
-def test_like_a_list_of_all_wrong_tokens(limit: int, tries: list[tuple[float, str]]) -> None:
-    clock = _clock()
-    guesses = Guesses(limit, clock)
-    shown: dict[str, list[float]] = defaultdict(list)
-    for step, address in tries:
-        clock.advance(step)
-        if shown[address] and clock.seconds() - shown[address][0] >= 60:
-            shown[address].clear()
-        shown[address].append(clock.seconds())
-        until = shown[address][0] + 60 if len(shown[address]) > limit else None
-        assert guesses.wrong(address) == (None if until is None else until - clock.seconds())
+@given(
+    st.sampled_from(_KINDS), st.integers(1, 4), st.lists(st.tuples(_steps, st.sampled_from(_ADDRESSES)), max_size=40)
+)
+def test_like_a_list_of_all_wrong_tokens(kind: str, limit: int, tries: list[tuple[float, str]]) -> None:
+    with _minutes_of(kind) as minutes:
+        clock = _clock()
+        guesses = Guesses(limit, clock, minutes)
+        shown: dict[str, list[float]] = defaultdict(list)
+        for step, address in tries:
+            clock.advance(step)
+            if shown[address] and clock.seconds() - shown[address][0] >= 60:
+                shown[address].clear()
+            shown[address].append(clock.seconds())
+            until = shown[address][0] + 60 if len(shown[address]) > limit else None
+            assert guesses.wrong(address) == (None if until is None else until - clock.seconds())
 
 
-@given(st.integers(1, 5), st.lists(st.floats(0, 120), min_size=1, max_size=60))
-def test_what_the_limit_means(limit: int, steps: list[float]) -> None:
+@given(st.sampled_from(_KINDS), st.integers(1, 5), st.lists(st.floats(0, 120), min_size=1, max_size=60))
+def test_what_the_limit_means(kind: str, limit: int, steps: list[float]) -> None:
     """Who keeps to it is never held off; who does not gets no further than twice as far, in any minute."""
-    clock = _clock()
-    guesses = Guesses(limit, clock)
-    shown: list[float] = []
-    allowed: list[float] = []
-    for step in steps:
-        clock.advance(step)
-        now = clock.seconds()
-        held_off = guesses.wrong("192.0.2.1")
-        shown.append(now)
-        if sum(now - each < 60 for each in shown) <= limit:
-            assert held_off is None
-        if held_off is None:
-            allowed.append(now)
-        else:
-            assert 0 < held_off <= 60
-        assert sum(now - each < 60 for each in allowed) <= 2 * limit
+    with _minutes_of(kind) as minutes:
+        clock = _clock()
+        guesses = Guesses(limit, clock, minutes)
+        shown: list[float] = []
+        allowed: list[float] = []
+        for step in steps:
+            clock.advance(step)
+            now = clock.seconds()
+            held_off = guesses.wrong("192.0.2.1")
+            shown.append(now)
+            if sum(now - each < 60 for each in shown) <= limit:
+                assert held_off is None
+            if held_off is None:
+                allowed.append(now)
+            else:
+                assert 0 < held_off <= 60
+            assert sum(now - each < 60 for each in allowed) <= 2 * limit
 
 
-@given(st.lists(st.tuples(st.floats(-200, 200), st.sampled_from(_ADDRESSES)), max_size=60))
-def test_a_clock_that_is_set_holds_nobody_off_for_longer(tries: list[tuple[float, str]]) -> None:
+@given(st.sampled_from(_KINDS), st.lists(st.tuples(st.floats(-200, 200), st.sampled_from(_ADDRESSES)), max_size=60))
+def test_a_clock_that_is_set_holds_nobody_off_for_longer(kind: str, tries: list[tuple[float, str]]) -> None:
     """The reactor's time is the time of day."""
-    clock = _clock()
-    guesses = Guesses(2, clock)
-    for step, address in tries:
-        clock.advance(step)
-        held_off = guesses.wrong(address)
-        assert held_off is None or 0 < held_off <= 60
-    for address in _ADDRESSES:
-        while (held_off := guesses.wrong(address)) is None:
-            pass
-        clock.advance(held_off + 1e-6)
-        assert guesses.wrong(address) is None
+    with _minutes_of(kind) as minutes:
+        clock = _clock()
+        guesses = Guesses(2, clock, minutes)
+        for step, address in tries:
+            clock.advance(step)
+            held_off = guesses.wrong(address)
+            assert held_off is None or 0 < held_off <= 60
+        for address in _ADDRESSES:
+            while (held_off := guesses.wrong(address)) is None:
+                pass
+            clock.advance(held_off + 1e-6)
+            assert guesses.wrong(address) is None
 
 
 # --- memory -------------------------------------------------------------------------------------------------

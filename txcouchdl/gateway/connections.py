@@ -7,6 +7,7 @@ longest gives its place up to a new one; if none rests, the new one is refused. 
 places, so that what they were sent arrives. They are few, and beyond that a new connection is dropped without a word.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
@@ -34,11 +35,13 @@ _log = Logger()
 class Connections:
     """
     :param reactor: tells the time, and which transports have something to send.
+    :param tell: is told how many are served, whenever that changes.
     """
 
-    def __init__(self, limits: ClientLimits, reactor: Any) -> None:
+    def __init__(self, limits: ClientLimits, reactor: Any, tell: Callable[[int], object] = lambda _count: None) -> None:
         self.limits = limits
         self._reactor = reactor
+        self._tell = tell
         self._served: set[GatewayChannel] = set()
         self._leaving: set[GatewayChannel] = set()
         # In the order in which they came to rest, with the time from which they may have to give way.
@@ -70,12 +73,14 @@ class Connections:
     def _serve(self, channel: "GatewayChannel") -> None:
         self._served.add(channel)
         self._resting[channel] = self._reactor.seconds() + _BENEFIT
+        self._tell(len(self._served))
 
     def leave(self, channel: "GatewayChannel") -> None:
         """A connection has ended."""
         self.wake(channel)
         for each in (self._served, self._leaving, self._owed):
             each.discard(channel)
+        self._tell(len(self._served))
         self._notice_end()
 
     def rest(self, channel: "GatewayChannel") -> None:

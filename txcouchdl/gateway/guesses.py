@@ -7,9 +7,9 @@ until the minute is over. One time and one number are all that there is to know 
 
 from collections import OrderedDict
 from ipaddress import IPv6Address
-from typing import Final
+from typing import Final, Protocol
 
-from attrs import define
+from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
 #: Wrong tokens a minute.
@@ -21,8 +21,8 @@ _MINUTE: Final = 60.0
 MAX_ADDRESSES: Final = 10_000
 
 
-@define
-class _Minute:
+@frozen
+class Minute:
     """
     :ivar began: in the clock's seconds.
     :ivar wrong: tokens so far, as far as they were allowed.
@@ -36,6 +36,39 @@ class _Minute:
         passed = now - self.began
         return _MINUTE - passed if 0 <= passed < _MINUTE else 0.0
 
+    def with_one_more(self, most: int) -> "Minute":
+        return Minute(self.began, min(self.wrong + 1, most))
+
+
+class Minutes(Protocol):
+    """The minutes of all addresses that are known."""
+
+    def count(self, customer: str, most: int, now: float) -> Minute:
+        """
+        Count a wrong token, unless there are so many already, in a minute that is not over or in a new one.
+
+        :return: the minute as it was before.
+        """
+
+
+class OwnMinutes:
+    """Those that one process counts for itself."""
+
+    def __init__(self) -> None:
+        # In the order of their beginnings. All are equally long: the first one is over, or the next to be.
+        self._minutes: OrderedDict[str, Minute] = OrderedDict()
+
+    def count(self, customer: str, most: int, now: float) -> Minute:
+        """See :class:`Minutes`."""
+        minute = self._minutes.get(customer)
+        if minute is None or not minute.left(now):
+            self._minutes.pop(customer, None)
+            if len(self._minutes) == MAX_ADDRESSES:
+                self._minutes.popitem(last=False)
+            minute = Minute(now)
+        self._minutes[customer] = minute.with_one_more(most)
+        return minute
+
 
 class Guesses:
     """
@@ -43,13 +76,13 @@ class Guesses:
 
     :param limit: that are allowed in a minute; 0 for any number.
     :param clock: may be set forward and back, as the time of day is.
+    :param minutes: where they are counted; by default nobody else counts there.
     """
 
-    def __init__(self, limit: int, clock: IReactorTime) -> None:
+    def __init__(self, limit: int, clock: IReactorTime, minutes: Minutes | None = None) -> None:
         self._limit = limit
         self._clock = clock
-        # In the order of their beginnings. All are equally long: the first one is over, or the next to be.
-        self._minutes: OrderedDict[str | int, _Minute] = OrderedDict()
+        self._minutes = minutes or OwnMinutes()
 
     def wrong(self, address: str) -> float | None:
         """
@@ -63,21 +96,9 @@ class Guesses:
         if not self._limit:
             return None
         now = self._clock.seconds()
-        minute = self._minute(_customer(address), now)
-        if minute.wrong == self._limit:
-            return minute.left(now)
-        minute.wrong += 1
-        return None
-
-    def _minute(self, customer: str | int, now: float) -> _Minute:
-        minute = self._minutes.get(customer)
-        if minute is None or not minute.left(now):
-            self._minutes.pop(customer, None)
-            if len(self._minutes) == MAX_ADDRESSES:
-                self._minutes.popitem(last=False)
-            minute = self._minutes[customer] = _Minute(now)
-        return minute
+        minute = self._minutes.count(_customer(address), self._limit, now)
+        return minute.left(now) if minute.wrong >= self._limit else None
 
 
-def _customer(address: str) -> str | int:
-    return int(IPv6Address(address)) >> 64 if ":" in address else address
+def _customer(address: str) -> str:
+    return f"{int(IPv6Address(address)) >> 64:x}::" if ":" in address else address

@@ -1,0 +1,96 @@
+"""
+Listening, at once or not at all: whatever is in the way of that is one line, before twistd gives up root's rights.
+"""
+
+import os
+import socket
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.tcp import Port
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from txcouchdl.options import StartError
+
+_log = Logger()
+
+
+@frozen
+class Listening:
+    """
+    An endpoint that listens.
+
+    :ivar description: as ``--listen`` has it.
+    :ivar endpoint: what Twisted made of that.
+    """
+
+    description: str
+    endpoint: IStreamServerEndpoint
+    port: IListeningPort
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether it speaks TLS."""
+        return self.description.startswith(("ssl:", "tls:"))
+
+    @property
+    def url(self) -> str | None:
+        """Where it answers, for somebody on this machine; ``None`` if it is no TCP port."""
+        address = self.port.getHost()
+        if not isinstance(address, IPv4Address | IPv6Address):
+            return None
+        everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (taken apart, not bound)
+        host = everywhere.get(address.host, address.host)
+        return f"http{'s' * self.is_secure}://{f'[{host}]' if ':' in host else host}:{address.port}"
+
+
+def listen(reactor: Any, description: str, factory: IProtocolFactory, ports: list[IListeningPort]) -> Listening:
+    """
+    Listen, or end: an endpoint that is not ready at once would be too late for an error.
+
+    :param ports: gets the port, also where it is of no use.
+    :raises StartError: if that cannot be.
+    """
+    try:
+        endpoint = serverFromString(reactor, description)
+        listening = endpoint.listen(factory)
+    except Exception as error:
+        # All that Twisted says is "list index out of range", or the name that was looked for.
+        is_missing = description.startswith("systemd:") and isinstance(error, LookupError)
+        why = "systemd has passed no such socket" if is_missing else error
+        raise StartError(f"{description!r} is no endpoint: {why}") from None
+    found: list[IListeningPort] = []
+    failures: list[Failure] = []
+    listening.addCallbacks(found.append, failures.append)
+    if not found:
+        why = failures[0].getErrorMessage() if failures else "it takes too long"
+        raise StartError(f"cannot listen on {description!r}: {why}")
+    ports += found
+    if not _is_told_its_family(found[0]):
+        raise StartError(f"{description!r} is no endpoint: the socket is of another domain")
+    return Listening(description, endpoint, found[0])
+
+
+async def close(ports: list[IListeningPort]) -> None:
+    """Listen no longer. What goes wrong with that, such as a Unix socket that somebody has removed, is in the log."""
+    for port in ports:
+        try:
+            await maybeDeferred(port.stopListening)
+        except Exception:
+            _log.failure("{port} could not be closed", port=port)
+
+
+def _is_told_its_family(port: IListeningPort) -> bool:
+    """
+    Whether a port takes its socket for what it is. One from systemd is taken for what the endpoint says: where that is
+    wrong, addresses of clients are what happens to lie in memory, and nobody's guesses are counted.
+    """
+    if not isinstance(port, Port):
+        return True
+    with socket.socket(fileno=os.dup(port.fileno())) as same:
+        return same.family == port.socket.family

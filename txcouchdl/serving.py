@@ -1,0 +1,100 @@
+"""The gateway of one process: its answers, its clients' connections, and its own to CouchDB."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from attrs import evolve
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+
+from txcouchdl.couch.cluster import Cluster
+from txcouchdl.couch.nodes import Node
+from txcouchdl.couch.wire.line import IDLE_CONNECTIONS, Lines
+from txcouchdl.descriptors import make_room
+from txcouchdl.gateway.app import Gateway
+from txcouchdl.gateway.connections import Connections, most_leaving
+from txcouchdl.gateway.guesses import Guesses
+from txcouchdl.gateway.site import GatewaySite
+from txcouchdl.listening import close
+from txcouchdl.options import Settings, StartError
+
+#: Descriptors of an exchange with a node: a socket, and the ends of a pipe.
+_AN_EXCHANGE: Final = 3
+
+_log = Logger()
+
+
+class Serving:
+    """
+    :param settings: of them, what a gateway answers with, and within which limits.
+    :param nodes: the CouchDB in front of which it stands.
+    :param tell: is told how many connections clients have, whenever that changes.
+    :ivar ports: where it listens; to be filled by whoever listens.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        nodes: Sequence[Node],
+        reactor: Any,
+        guesses: Guesses,
+        tell: Callable[[int], object] = lambda _count: None,
+    ) -> None:
+        self._settings = settings
+        self._reactor = reactor
+        self._lines = Lines(reactor)
+        self._cluster = Cluster.of(tuple(nodes), self._lines, reactor, settings.upstream)
+        self._connections = Connections(settings.clients, reactor, tell)
+        self._is_hurried = False
+        gateway = Gateway(
+            self._cluster,
+            settings.rule,
+            reactor,
+            guesses=guesses,
+            proxies=settings.proxies,
+            origins=settings.origins,
+            presentation=settings.presentation,
+        )
+        self._resource = gateway.app.resource()
+        self.ports: list[IListeningPort] = []
+
+    def site(self) -> GatewaySite:
+        """What answers on one port."""
+        return GatewaySite(self._resource, self._reactor, self._connections)
+
+    def hurry(self) -> None:
+        """Break off what is under way: now, or when this is to stop."""
+        self._is_hurried = True
+        self._connections.abort()
+
+    async def stop(self) -> None:
+        """
+        Listen no longer, and let what is under way go on for some seconds; then let go of the connections to CouchDB.
+        """
+        await close(self.ports)
+        await self._connections.drain(0 if self._is_hurried else self._settings.drain)
+        self._cluster.stop()
+        await self._lines.close()
+
+
+def fitted(settings: Settings, others: int = 0) -> Settings:
+    """
+    Room for as many connections as there may be; or as many as there is room for. CouchDB comes first: without it all
+    are worth nothing.
+
+    :param settings: of one process.
+    :param others: descriptors that it needs besides.
+    :return: the same, with no more connections than there is room for.
+    :raises StartError: if there is room for none.
+    """
+    limits, nodes = settings.clients, max(len(settings.nodes), 1)
+    others += _AN_EXCHANGE * settings.upstream.max_upstream * nodes + IDLE_CONNECTIONS * nodes
+    wanted = limits.max_connections + most_leaving(limits.max_connections)
+    room = make_room(wanted, others)
+    if room == wanted:
+        return settings
+    places = room - most_leaving(room)
+    if places < 1:
+        raise StartError("too few file descriptors (ulimit -n) for --max-upstream and --max-connections")
+    _log.warn("there are file descriptors for {places} connections only (see ulimit -n)", places=places)
+    return evolve(settings, clients=evolve(limits, max_connections=places))

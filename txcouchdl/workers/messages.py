@@ -1,0 +1,113 @@
+"""
+What goes through the pipes between the crew and a worker.
+
+To the worker: its task, once, then orders. Only there may something be unpickled: the worker believes its crew, and the
+crew, which does not talk to strangers, believes no worker that does. From the worker: reports, each a line of JSON, an
+object with one name in it that tells its kind. Who does not know a kind ignores it.
+"""
+
+import json
+import pickle
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from attrs import frozen
+
+from txcouchdl.options import Settings
+from txcouchdl.workers.certificates import Certificates
+
+#: Descriptors of a worker. What it writes to the second and the third one is for nobody but a log.
+ORDERS: Final = 0
+STRAY: Final = (1, 2)
+REPORTS: Final = 3
+GUESSES: Final = 4
+LOADS: Final = 5
+#: That of the first endpoint; the others follow.
+ENDPOINTS: Final = 6
+
+#: An order: listen no longer, and end when what is under way has. The end of the pipe says the same.
+STOP: Final = b"s"
+#: An order: break off what is under way, and end.
+HURRY: Final = b"h"
+
+#: Bytes of a report.
+LONGEST: Final = 2**20
+_LENGTH: Final = 8
+
+
+@frozen
+class Endpoint:
+    """
+    A socket that listens.
+
+    :ivar family: of its addresses.
+    :ivar certificates: ``None`` if it does not speak TLS.
+    """
+
+    family: int
+    certificates: Certificates | None
+
+
+@frozen
+class Task:
+    """
+    What a worker has to know.
+
+    :ivar number: by which the crew calls it, from 1 on.
+    :ivar settings: its own.
+    :ivar endpoints: in the order of their descriptors, from :data:`ENDPOINTS` on.
+    """
+
+    number: int
+    settings: Settings
+    endpoints: tuple[Endpoint, ...]
+
+
+def packed(task: Task) -> bytes:
+    data = pickle.dumps(task)
+    return len(data).to_bytes(_LENGTH, "big") + data
+
+
+def read_task(read: Callable[[int], bytes]) -> Task:
+    """
+    :param read: reads so many bytes at most; none at the end.
+    :raises EOFError: if the end comes first.
+    """
+    length = int.from_bytes(_exactly(read, _LENGTH), "big")
+    task: Task = pickle.loads(_exactly(read, length))  # noqa: S301 (from the process that started this one)
+    return task
+
+
+def _exactly(read: Callable[[int], bytes], length: int) -> bytes:
+    data = b""
+    while len(data) < length:
+        if not (more := read(length - len(data))):
+            raise EOFError("the crew is gone")
+        data += more
+    return data
+
+
+def report(kind: str, value: Any) -> bytes:
+    """:param value: that JSON has."""
+    return json.dumps({kind: value}).encode("ascii") + b"\n"
+
+
+class Reports:
+    """Those of a stream, put together from the pieces in which they come."""
+
+    def __init__(self) -> None:
+        self._begun = b""
+
+    def feed(self, data: bytes) -> Iterator[tuple[str, Any]]:
+        """
+        :return: the kind and the value of each report that is complete.
+        :raises ValueError: if it is none.
+        """
+        *lines, self._begun = (self._begun + data).split(b"\n")
+        if len(self._begun) > LONGEST:
+            raise ValueError("a report without an end")
+        for line in lines:
+            found = json.loads(line)
+            if not isinstance(found, dict) or len(found) != 1:
+                raise ValueError("no report")
+            yield from found.items()

@@ -1,0 +1,37 @@
+"""What each of several workers may take, so that all together take what one gateway may."""
+
+import os
+
+from attrs import evolve
+
+from txcouchdl.options import Settings
+
+
+def worker_count(wanted: int) -> int:
+    """
+    How many processes are to answer.
+
+    :param wanted: 0 for one on each core that we may use.
+    """
+    if wanted:
+        return wanted
+    # Not everywhere are there cores that one may not use.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def share(settings: Settings, count: int) -> Settings:
+    """
+    The settings of one of so many workers. Connections and exchanges are divided, rounded up; whatever else is limited,
+    is so for each connection, or counted together.
+    """
+    clients, upstream = settings.clients, settings.upstream
+    return evolve(
+        settings,
+        clients=evolve(clients, max_connections=_part(clients.max_connections, count)),
+        upstream=evolve(upstream, max_upstream=_part(upstream.max_upstream, count)),
+        workers=1,
+    )
+
+
+def _part(whole: int, count: int) -> int:
+    return -(-whole // count)

@@ -1,0 +1,134 @@
+"""
+One worker: a gateway on inherited sockets, which does what its crew says and reports to it.
+
+It heeds no signals. That its crew is gone, it sees by the end of the pipe, and ends as if it had been told to.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.stdio import StandardIO
+from twisted.logger import Logger, globalLogBeginner
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+
+from txcouchdl.gateway.guesses import Guesses
+from txcouchdl.serving import Serving
+from txcouchdl.workers.loads import Load
+from txcouchdl.workers.log_pipe import PipedLog
+from txcouchdl.workers.messages import ENDPOINTS, GUESSES, HURRY, LOADS, ORDERS, REPORTS, Endpoint, read_task, report
+from txcouchdl.workers.ports import adopt
+from txcouchdl.workers.shared_minutes import SharedMinutes
+
+#: Seconds that the crew has to read the last reports.
+_PATIENCE: Final = 2.0
+
+_log = Logger()
+
+
+def work(reactor: Any) -> None:
+    """Work until the crew says stop, or is gone."""
+    task = read_task(partial(os.read, ORDERS))
+    crew = CrewLink(reactor)
+    globalLogBeginner.beginLoggingTo([crew.log])
+    settings = task.settings
+    guesses = Guesses(settings.guess_limit, reactor, SharedMinutes(GUESSES))
+    load = Load(LOADS, task.number)
+    serving = Serving(settings, settings.nodes, reactor, guesses, load.tell)
+    listen(serving, task.endpoints, load, reactor)
+    load.tell(0)
+    worker = Worker(serving, crew, reactor)
+    crew.heed(worker.stop, worker.hurry)
+    reactor.callWhenRunning(crew.report, "ready", True)
+    reactor.run(installSignalHandlers=False)
+
+
+def listen(serving: Serving, endpoints: Sequence[Endpoint], load: Load, reactor: Any) -> None:
+    """Answer on inherited sockets."""
+    for descriptor, endpoint in enumerate(endpoints, ENDPOINTS):
+        site: Any = serving.site()
+        # Nothing of ours happens at its start, and Twisted would tell of it.
+        site.noisy = False
+        if endpoint.certificates is not None:
+            site = TLSMemoryBIOFactory(endpoint.certificates.options(), False, site)
+        serving.ports.append(adopt(reactor, descriptor, endpoint.family, site, load))
+
+
+def _nothing() -> None:
+    pass
+
+
+class CrewLink(Protocol):
+    """
+    The pipes to the crew and from it.
+
+    :ivar log: a log observer.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._ended: Deferred[None] = Deferred()
+        self._stop: Callable[[], object] = _nothing
+        self._hurry: Callable[[], object] = _nothing
+        self._is_gone = False
+        pipes: Any = StandardIO(self, ORDERS, REPORTS, reactor)  # type: ignore[call-arg]
+        self.log = PipedLog(pipes.write)
+        pipes.registerProducer(self.log, True)
+
+    def heed(self, stop: Callable[[], object], hurry: Callable[[], object]) -> None:
+        """Do as the crew says. To be called before the reactor runs: nothing has been read yet."""
+        self._stop, self._hurry = stop, hurry
+
+    def report(self, kind: str, value: Any) -> None:
+        self.transport.write(report(kind, value))  # type: ignore[union-attr]
+
+    def dataReceived(self, data: bytes) -> None:
+        if HURRY in data:
+            self._hurry()
+        self._stop()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._is_gone = True
+        self._ended.callback(None)
+        self._stop()
+
+    async def close(self) -> None:
+        """See to it that the last reports arrive, if the crew takes them soon."""
+        if not self._is_gone:
+            self.transport.unregisterProducer()  # type: ignore[union-attr]
+            # Nobody pauses it any more: what waits in there goes too.
+            self.log.resumeProducing()
+            self.transport.loseConnection()  # type: ignore[union-attr]
+            await self._ended.addTimeout(_PATIENCE, self._reactor, onTimeoutCancel=lambda *_: None)
+
+
+class Worker:
+    """The end of a worker."""
+
+    def __init__(self, serving: Serving, crew: CrewLink, reactor: Any) -> None:
+        self._serving = serving
+        self._crew = crew
+        self._reactor = reactor
+        self._is_ending = False
+
+    def hurry(self) -> None:
+        self._serving.hurry()
+
+    def stop(self) -> None:
+        """End when what is under way has. Once is enough."""
+        if not self._is_ending:
+            self._is_ending = True
+            Deferred.fromCoroutine(self._end())
+
+    async def _end(self) -> None:
+        try:
+            await self._serving.stop()
+        except Exception:
+            # While somebody reads it.
+            _log.failure("a worker could not end well")
+        await self._crew.close()
+        self._reactor.stop()
