@@ -37,14 +37,39 @@ ARROWS = {
     },
     "txcouchdl.descriptors": set(),
     "txcouchdl.signals": set(),
-    "txcouchdl.service": {
+    "txcouchdl.listening": {"txcouchdl.options"},
+    "txcouchdl.serving": {
         "txcouchdl.couch",
-        "txcouchdl.demo",
         "txcouchdl.descriptors",
         "txcouchdl.gateway",
+        "txcouchdl.listening",
         "txcouchdl.options",
-        "txcouchdl.signals",
+    },
+    "txcouchdl.embedded": {
+        "txcouchdl.couch",
+        "txcouchdl.demo",
+        "txcouchdl.gateway.tokens",
+        "txcouchdl.listening",
+        "txcouchdl.options",
         "txcouchdl.store",
+    },
+    "txcouchdl.workers": {
+        "txcouchdl.couch.nodes",
+        "txcouchdl.descriptors",
+        "txcouchdl.gateway.guesses",
+        "txcouchdl.listening",
+        "txcouchdl.options",
+        "txcouchdl.serving",
+    },
+    "txcouchdl.service": {
+        "txcouchdl.couch.nodes",
+        "txcouchdl.embedded",
+        "txcouchdl.gateway.guesses",
+        "txcouchdl.listening",
+        "txcouchdl.options",
+        "txcouchdl.serving",
+        "txcouchdl.signals",
+        "txcouchdl.workers",
     },
 }
 
@@ -63,8 +88,10 @@ PURE = {
     "txcouchdl.gateway.tokens",
     "txcouchdl.gateway.plan",
     "txcouchdl.gateway.errors",
+    "txcouchdl.gateway.heads",
     "txcouchdl.gateway.limits",
     "txcouchdl.gateway.peers",
+    "txcouchdl.workers.restarts",
 }
 IMPURE = {
     "twisted",
@@ -122,9 +149,9 @@ def test_what_is_pure_stays_pure(module: str) -> None:
     assert {each for each in imported if each.startswith("txcouchdl")} <= PURE
 
 
-def test_the_global_reactor_appears_in_one_place() -> None:
+def test_the_global_reactor_appears_where_a_process_begins() -> None:
     wanting = {module for module in MODULES if "twisted.internet.reactor" in _names(module)}
-    assert wanting == {"txcouchdl.service"}
+    assert wanting == {"txcouchdl.service", "txcouchdl.workers.__main__"}
 
 
 def _names(module: str) -> set[str]:

@@ -180,7 +180,7 @@ class House:
 
 #: What may be pending when nothing is under way: the time limits of idle connections, client's and node's, and the
 #: next question to a node that does not work.
-_IDLE = {"TimeoutMixin.__timedOut", "Line._prune", "NodeHealth._probe"}
+_IDLE = {"GatewayChannel._end_rest", "Line._prune", "NodeHealth._probe"}
 
 
 @contextmanager

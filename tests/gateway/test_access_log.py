@@ -8,12 +8,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
+from twisted.logger import formatEvent
 from twisted.web.server import Request
 from twisted.web.test.requesthelper import DummyChannel
 
 from tests import strategies
+from tests.gateway.house import GATEWAY_PORT, TOKEN, House, logged
+from tests.scripted import Stored
 from txcouchdl.gateway.access_log import ClientAddress, access_log_line, redacted_target
 from txcouchdl.gateway.facts import parse_query
+from txcouchdl.gateway.site import GatewaySite
 
 _TIMESTAMP: Final = "[21/Nov/2026:19:21:47 +0000]"
 _QUOTED: Final = r'"((?:[^"\\]|\\x[0-9a-f]{2})*)"'
@@ -44,7 +48,7 @@ def _line(
     for name, value in ((b"Referer", referer), (b"User-Agent", agent), (b"Authorization", authorization)):
         if value is not None:
             request.requestHeaders.setRawHeaders(name, [value])
-    return access_log_line(_TIMESTAMP, request)
+    return str(access_log_line(_TIMESTAMP, request))
 
 
 def _unescaped(text: str) -> bytes:
@@ -105,6 +109,21 @@ def test_whatever_a_client_sends_is_one_line_that_reads_back(
     sent = Request(DummyChannel(), False).requestHeaders
     sent.setRawHeaders(b"User-Agent", [agent])
     assert _unescaped(found[7]) == (sent.getRawHeaders(b"User-Agent", [b""])[0] or b"-")
+
+
+def test_who_does_not_read_a_line_does_not_have_it_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And it is no less readable for who does, nor has it a secret before."""
+    house = House({"f": Stored(b"bytes")})
+    house.site = GatewaySite(house.gateway.app.resource(), house.network, house.connections)
+    house.network.listen(GATEWAY_PORT, house.site)
+    with monkeypatch.context() as context, logged() as events:
+        context.delattr("txcouchdl.gateway.access_log._escaped")
+        house.get("f")
+    [event] = [event for event in events if event["log_namespace"] == "txcouchdl.access"]
+    assert TOKEN not in repr(event["line"])
+    text = formatEvent(event)
+    assert text == str(event["line"])
+    assert _read(text)[3] == "GET /db/doc/f?token=*** HTTP/1.1"
 
 
 # --- secrets ------------------------------------------------------------------------------------------------
@@ -217,7 +236,7 @@ def test_several_referers() -> None:
     request.requestHeaders.setRawHeaders(
         b"Referer", [b"http://h/a?QXZJQXZJ", b"http://h/b?QXZJQXZJ, http://h/c?QXZJQXZJ"]
     )
-    assert not _said("QXZJQXZJ").search(access_log_line(_TIMESTAMP, request))
+    assert not _said("QXZJQXZJ").search(str(access_log_line(_TIMESTAMP, request)))
 
 
 # --- what is kept -------------------------------------------------------------------------------------------

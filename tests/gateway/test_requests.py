@@ -1,5 +1,6 @@
 """Whole requests, through the real Site, app, treq and Agent, against a node that behaves."""
 
+import gc
 import gzip
 import io
 import json
@@ -8,13 +9,15 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.gateway.house import TOKEN, Answer, House
-from tests.scripted import Doc, Stored
+from tests.gateway.house import TOKEN, Answer, House, logged
+from tests.scripted import Doc, Mark, Stored
+from txcouchdl.couch.documents import Document
 from txcouchdl.gateway.app import _QUICKLY_INFLATED
 from txcouchdl.gateway.plan import QUICKLY_READ
+from txcouchdl.gateway.request import field_line
 
 DATA = bytes(range(256)) * 41
 TEXT = "".join(f"line {number}\n" for number in range(3000)).encode()
@@ -580,3 +583,106 @@ def test_upstream_connections_are_used_again_but_where_the_close_is_the_proof(ho
     house.get("f.bin", "bytes=-3")
     assert house.node.asked[-1].headers["connection"] == "close"
     assert house.network.open_connections(5984) == 0
+
+
+# Heads of answers
+
+
+def test_the_date_is_that_of_the_answer(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    dates = []
+    for seconds in (1_000_000_000.1, 1_000_000_000.9, 1_000_000_001.0):
+        monkeypatch.setattr("txcouchdl.gateway.site.time", lambda seconds=seconds: seconds)
+        dates.append(house.get("one")["Date"])
+    assert dates == ["Sun, 09 Sep 2001 01:46:40 GMT"] * 2 + ["Sun, 09 Sep 2001 01:46:41 GMT"]
+
+
+@given(st.text(st.characters(max_codepoint=255)))
+@example("a\r\nSet-Cookie: b")
+@example("a\n\rb\r\n")
+def test_a_field_is_one_line(value: str) -> None:
+    line = field_line("X", value)
+    assert line.startswith(b"X: ")
+    assert line.endswith(b"\r\n")
+    assert not {b"\r", b"\n"} & {line[at : at + 1] for at in range(len(line) - 2)}
+
+
+def test_an_answer_is_one_write(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two packets would be two wakings of a client, and of us."""
+    written: list[bytes] = []
+    client = house.send("/db/doc/one?token=wrong")
+    door = client.transport.peer
+    monkeypatch.setattr(door, "write", written.append)
+    house.network.run()
+    [answer] = written
+    assert answer.startswith(b"HTTP/1.1 403 Forbidden\r\n")
+    assert answer.endswith(b"}\n")
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "etag", "status", "is_framed"),
+    [
+        ("HEAD", "/db/doc/one?token=wrong", "", 403, True),
+        ("HEAD", f"/db/doc/encoded?token={TOKEN}", "", 200, False),
+        ("GET", f"/db/doc/one?token={TOKEN}", "*", 304, False),
+        ("OPTIONS", "/", "", 204, False),
+    ],
+)
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
+def test_what_has_no_body_has_none(
+    house: House, method: str, target: str, etag: str, status: int, is_framed: bool, version: str
+) -> None:
+    """Nor a last chunk: a client would take it for the beginning of the next answer."""
+    client = house.send(target, {"If-None-Match": etag} if etag else {}, method, version)
+    house.network.run()
+    head, end, rest = client.received.partition(b"\r\n\r\n")
+    assert (head.startswith(b"%b %d " % (version.encode(), status)), end, rest) == (True, b"\r\n\r\n", b"")
+    assert b"Transfer-Encoding" not in head
+    assert (b"Content-Length" in head) == is_framed
+    assert f'" {status} - ' in house.log[0]
+
+
+def test_an_error_has_its_length_in_the_log(house: House) -> None:
+    got = house.ask("/db/doc/one?token=wrong")
+    assert f'" 403 {len(got.body)} ' in house.log[0]
+
+
+@pytest.mark.parametrize(("version", "is_chunked"), [(b"HTTP/1.1", True), (b"HTTP/1.0", False)])
+def test_chunks_are_for_those_who_know_them(house: House, version: bytes, is_chunked: bool) -> None:
+    client = house.send(f"/db/doc/one?token={TOKEN}")
+    house.network.run(until=lambda: client.transport.peer.protocol.requests)
+    [request] = client.transport.peer.protocol.requests
+    request.clientproto = version
+    request.begin(200, (), None, b"x")
+    assert bytes(client.transport.peer.sent).endswith(b"\r\n\r\n" + (b"1\r\nx\r\n" if is_chunked else b"x"))
+
+
+def test_who_goes_leaves_nothing_in_the_log_of_errors(house: House) -> None:
+    house.node.faults = lambda _: [Mark.SILENCE]
+    with logged() as events:
+        client = house.send(f"/db/doc/one?token={TOKEN}")
+        house.network.run()
+        client.transport.abortConnection()
+        house.network.run()
+    assert not [event for event in events if event.get("log_failure")]
+    assert '" 499 ' in house.log[0]
+
+
+def test_who_is_gone_is_told_nothing(house: House) -> None:
+    client = house.send(f"/db/doc/one?token={TOKEN}")
+    house.network.run(until=lambda: client.transport.peer.protocol.requests)
+    [request] = client.transport.peer.protocol.requests
+    client.transport.abortConnection()
+    house.network.run()
+    request.begin(200, (), 1, b"x")
+    assert not request.startedWriting
+
+
+def test_a_document_is_not_kept_while_its_attachment_is_sent(house: House) -> None:
+    """It may be as large as an attachment, and a response may take days."""
+    house.doc.attachments["big"] = Stored(bytes(10 * 2**20))
+    client = house.send(f"/db/doc/big?token={TOKEN}")
+    client.transport.is_paused = True
+    house.network.run()
+    assert client.transport.peer.sent
+    gc.collect()
+    assert not [each for each in gc.get_objects() if isinstance(each, Document) and each.rev == house.doc.rev]

@@ -15,8 +15,8 @@ from zope.interface import implementer
 # Nothing that somebody may have pasted behind it.
 _REVISION = re.compile(rb"rev=[0-9]{1,19}-[0-9a-f]{1,64}")
 # Of a target in absolute-form: a name and a password may stand before the host.
-_USERINFO = re.compile(rb"^([A-Za-z][A-Za-z0-9+.-]*://)[^/@]*@")
-_PRINTABLE = {byte: chr(byte) for byte in range(0x20, 0x7F) if byte not in b'"\\'}
+_USERINFO = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*://)[^/@]*@")
+_UNPRINTABLE = re.compile(r'[^\x20-\x7e]|["\\]')
 
 
 @implementer(IAddress)
@@ -31,18 +31,45 @@ class ClientAddress:
     host: str
 
 
-def access_log_line(timestamp: str, request: Request) -> str:
+@frozen
+class AccessLogLine:
+    """
+    What ``str()`` writes. It holds no secret, and is not written out for a log that nobody reads.
+
+    :ivar timestamp: in the format's brackets already.
+    :ivar requested: the request line, its target redacted.
+    :ivar length: bytes of the body that were sent.
+    :ivar referer: without its query.
+    """
+
+    client: str
+    timestamp: str
+    requested: bytes
+    status: int
+    length: int
+    referer: bytes
+    agent: bytes
+
+    def __str__(self) -> str:
+        return (
+            f'{_escaped(self.client.encode())} - - {self.timestamp} "{_escaped(self.requested)}" {self.status} '
+            f'{self.length or "-"} "{_escaped(self.referer)}" "{_escaped(self.agent)}"'
+        )
+
+
+def access_log_line(timestamp: str, request: Request) -> AccessLogLine:
     """
     :param timestamp: in the format's brackets already.
     :param request: its client is the connection's peer, or a :class:`ClientAddress`.
     """
-    host = getattr(request.getClientAddress(), "host", "-")
-    requested = b" ".join((request.method, redacted_target(request.uri), request.clientproto))
-    referer = request.getHeader(b"Referer") or b"-"
-    agent = request.getHeader(b"User-Agent") or b"-"
-    return (
-        f'{_escaped(str(host).encode())} - - {timestamp} "{_escaped(requested)}" {request.code} '
-        f'{request.sentLength or "-"} "{_escaped(_bare(referer))}" "{_escaped(agent)}"'
+    return AccessLogLine(
+        str(getattr(request.getClientAddress(), "host", "-")),
+        timestamp,
+        b"%b %b %b" % (request.method, redacted_target(request.uri), request.clientproto),
+        request.code,
+        request.sentLength,
+        _bare(request.getHeader(b"Referer") or b"-"),
+        request.getHeader(b"User-Agent") or b"-",
     )
 
 
@@ -58,8 +85,10 @@ def refusal_log_line(timestamp: str, peer: IAddress, status: int, length: int) -
 def redacted_target(target: bytes) -> bytes:
     """A request target without the values of its query."""
     path, mark, query = target.partition(b"?")
-    path = _USERINFO.sub(rb"\1", path)
-    return path + mark + b"&".join(_redacted(pair) for pair in query.split(b"&"))
+    userinfo = _USERINFO.match(path)
+    if userinfo is not None:
+        path = userinfo[1] + path[userinfo.end() :]
+    return path + mark + b"&".join([_redacted(pair) for pair in query.split(b"&")])
 
 
 def _redacted(pair: bytes) -> bytes:
@@ -76,4 +105,4 @@ def _bare(url: bytes) -> bytes:
 
 def _escaped(text: bytes) -> str:
     """On one line, and inside its quotes, whatever a client sent."""
-    return "".join(_PRINTABLE.get(byte) or f"\\x{byte:02x}" for byte in text)
+    return _UNPRINTABLE.sub(lambda found: f"\\x{ord(found[0]):02x}", text.decode("latin-1"))

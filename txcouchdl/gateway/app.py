@@ -5,7 +5,6 @@ One catch-all route takes every request. What a request addresses is read from i
 twisted.web decode a path before they cut it at its slashes.
 """
 
-from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -47,6 +46,7 @@ from txcouchdl.gateway.guesses import GUESS_LIMIT, Guesses
 from txcouchdl.gateway.pages import PageFacts, plan_page
 from txcouchdl.gateway.peers import Site, TrustedProxies
 from txcouchdl.gateway.plan import RequestFacts, plan_delivery, plan_error, plan_options
+from txcouchdl.gateway.routing import RootedKlein
 from txcouchdl.gateway.tokens import TokenRule
 from txcouchdl.protocol.multipart import new_boundary
 
@@ -70,7 +70,7 @@ class Gateway:
     :ivar app: the Klein app; its resource expects the requests of :class:`~txcouchdl.gateway.site.GatewaySite`.
     """
 
-    app = Klein()
+    app = RootedKlein()
 
     def __init__(
         self,
@@ -162,22 +162,31 @@ class Gateway:
         :raises AttachmentChanged: if it did, before anything was told to the client; so RevisionGone.
         """
         route = Route(self._cluster)
-        current = await self._authorized(request, route, address.document, facts.token)
-        document = current if facts.rev is None else await _revision(route, current, address.document, facts.rev)
-        stub = self._lengths.completed(_stub(document, address))
-        pinned = PinnedAttachment(address, document.rev, stub)
+        pinned = await self._pinned(request, route, address, facts)
+        plan = plan_delivery(facts, pinned.stub, pinned.rev, new_boundary, self._presentation)
+        if not (plan.parts or plan.wants_length):
+            answer(plan, request)
+            return
         limits = self._cluster.limits
         source = AttachmentSource(route, pinned, self._lengths, limits, self._clock, follows=facts.rev is None)
         try:
-            plan = plan_delivery(facts, stub, document.rev, new_boundary, self._presentation)
             if plan.wants_length:
                 stub = await source.measured(None if facts.needs_length else _QUICKLY_INFLATED)
-                plan = plan_delivery(facts, stub, document.rev, new_boundary, self._presentation)
+                plan = plan_delivery(facts, stub, pinned.rev, new_boundary, self._presentation)
             await deliver(plan, request, source)
         except RevisionGone:
             if facts.rev is not None:
                 raise NoSuchRevision from None
             raise
+
+    async def _pinned(
+        self, request: Request, route: Route, address: AttachmentAddress, facts: RequestFacts
+    ) -> PinnedAttachment:
+        """The attachment that is asked for. Its document, which may be large, is not kept while it is sent."""
+        where = address.document
+        current = await self._authorized(request, route, where, facts.token)
+        document = current if facts.rev is None else await _revision(route, current, where, facts.rev)
+        return PinnedAttachment(address, document.rev, self._lengths.completed(_stub(document, address)))
 
     async def _authorized(
         self, request: Request, route: Route, address: DocumentAddress, token: bytes | None

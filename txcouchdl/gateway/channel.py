@@ -9,15 +9,16 @@ One client's connection: what twisted.web's HTTP channel does, and what it lacks
 """
 
 import re
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from twisted.internet.interfaces import IConsumer, IDelayedCall, IPushProducer, ITCPTransport, ITransport
+from twisted.internet.interfaces import IAddress, IConsumer, IDelayedCall, IPushProducer, ITCPTransport, ITransport
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request, datetimeToString
 
 from txcouchdl.gateway.errors import ErrorAnswer
+from txcouchdl.gateway.heads import PlainHead, parse_plain
 from txcouchdl.gateway.plan import plan_error
 
 if TYPE_CHECKING:
@@ -45,24 +46,62 @@ class GatewayChannel(HTTPChannel):
     _postponed: Request | None = None
     _deadline: IDelayedCall | None = None
     _end_of_pause: IDelayedCall | None = None
+    # It runs on where a rest ends before its time, and is for the next one then.
+    _end_of_rest: IDelayedCall | None = None
+    _is_resting = False
+    _peer: IAddress | None = None
+    _host: IAddress | None = None
 
     def connectionMade(self) -> None:
         super().connectionMade()
+        self._await_request()
         self.site.connections.enter(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
         self._lift_deadline()
         self._end_pause()
+        if self._end_of_rest is not None:
+            self._end_of_rest.cancel()
         self.site.connections.leave(self)
+
+    def getPeer(self) -> IAddress:
+        # The system is asked for these, and neither changes.
+        if self._peer is None:
+            self._peer = super().getPeer()
+        return self._peer
+
+    def getHost(self) -> IAddress:
+        if self._host is None:
+            self._host = super().getHost()
+        return self._host
 
     # Requests that come too slowly, or not at all.
 
     def dataReceived(self, data: bytes) -> None:
         if self._deadline is None and not self._handlingRequest:
+            head = parse_plain(data) if self._is_at_a_beginning() else None
+            if head is not None:
+                self._receive(head)
+                return
             self._wake()
             self._deadline = self.callLater(self.site.connections.limits.header_timeout, self._missed)
         super().dataReceived(data)
+
+    def _is_at_a_beginning(self) -> bool:
+        """Whether HTTPChannel would take the next byte for the first of a request."""
+        is_idle = not (self._busyReceiving or self._buffer)
+        return is_idle and bool(self.persistent) and not cast(Any, self.transport).disconnecting
+
+    def _receive(self, head: PlainHead) -> None:
+        """What HTTPChannel does with such a head, line by line."""
+        request = self.requestFactory(self, len(self.requests))
+        for name, value in head.fields:
+            request.requestHeaders.addRawHeader(name, value)
+        self.requests.append(request)
+        self._command, self._path, self._version = head.method, head.target, b"HTTP/1.1"
+        self.allHeadersReceived()
+        self.allContentReceived()
 
     def allContentReceived(self) -> None:
         self._wake()
@@ -74,17 +113,27 @@ class GatewayChannel(HTTPChannel):
         self.refuse(_TOO_SLOW)
 
     def _rest(self) -> None:
-        """Wait for the next request, for as long as a connection may be idle."""
-        self.setTimeout(self.site.connections.limits.idle_timeout)
+        self._await_request()
         self.site.connections.rest(self)
 
+    def _await_request(self) -> None:
+        """For as long as a connection may be idle."""
+        self._is_resting = True
+        idle_timeout = self.site.connections.limits.idle_timeout
+        if self._end_of_rest is None:
+            self._end_of_rest = self.callLater(idle_timeout, self._end_rest)
+        else:
+            self._end_of_rest.reset(idle_timeout)
+
     def _wake(self) -> None:
-        self.setTimeout(None)
+        self._is_resting = False
         self.site.connections.wake(self)
 
-    def timeoutConnection(self) -> None:
-        """No request came. Twisted would soon cut off what the client has not taken yet of the last response."""
-        self.loseConnection()
+    def _end_rest(self) -> None:
+        """If no request came, close. Twisted would soon cut off what the client has still to take of a response."""
+        self._end_of_rest = None
+        if self._is_resting:
+            self.loseConnection()
 
     def _lift_deadline(self) -> None:
         if self._deadline is not None:

@@ -4,6 +4,7 @@ How an attachment is described to a client: its type, its name, its entity-tag, 
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from attrs import frozen
@@ -145,8 +146,12 @@ def entity_tag(stub: AttachmentStub) -> EntityTag:
     send: the very same bytes, uploaded again as what they are, would have the same. So that nobody takes one for
     the other, ours says what was done to them.
     """
-    suffix = _GUNZIP if stub.storage is Storage.ENCODED else ""
-    return EntityTag(f"{stub.digest.base64}{suffix}")
+    return _entity_tag(stub.digest, _GUNZIP if stub.storage is Storage.ENCODED else "")
+
+
+@lru_cache(1024)
+def _entity_tag(digest: Digest, suffix: str) -> EntityTag:
+    return EntityTag(f"{digest.base64}{suffix}")
 
 
 def is_pin(text: str) -> bool:

@@ -7,6 +7,7 @@ exception says is for the log.
 
 import json
 import math
+from functools import cached_property
 
 from attrs import evolve, frozen
 
@@ -85,7 +86,7 @@ class ErrorAnswer:
     reason: str
     headers: tuple[tuple[str, str], ...] = ()
 
-    @property
+    @cached_property
     def body(self) -> bytes:
         """JSON with a line's end, as CouchDB writes it."""
         return json.dumps({"error": self.error, "reason": self.reason}).encode("ascii") + b"\n"

@@ -1,5 +1,6 @@
 """From a request to facts: what a client says, parsed once, strictly, at the edge."""
 
+from collections.abc import Mapping, Sequence
 from urllib.parse import unquote_to_bytes
 
 from twisted.web.http_headers import Headers
@@ -9,6 +10,9 @@ from txcouchdl.gateway.plan import RequestFacts
 
 _BEARER = b"bearer "
 
+#: The fields of a request, each with its lines, by names as twisted.web spells them.
+_Fields = Mapping[bytes, Sequence[bytes]]
+
 
 def facts_of(method: bytes, query: bytes, headers: Headers, protocol: bytes = b"HTTP/1.1") -> RequestFacts:
     """
@@ -17,30 +21,32 @@ def facts_of(method: bytes, query: bytes, headers: Headers, protocol: bytes = b"
     :param headers: of the request; repeated fields are joined, as RFC 9110, section 5.3, has it.
     """
     parameters = parse_query(query)
+    fields = dict(headers.getAllRawHeaders())
     return RequestFacts(
         method=method.decode("latin-1"),
         needs_length=method == b"GET" and protocol != b"HTTP/1.1",
-        token=_token(parameters, headers),
+        token=_token(parameters, fields),
         rev=_parameter(parameters, b"rev"),
         digest=_parameter(parameters, b"digest"),
         download=_parameter(parameters, b"download"),
-        range=field_of(headers, b"Range"),
-        if_match=field_of(headers, b"If-Match"),
-        if_none_match=field_of(headers, b"If-None-Match"),
-        if_range=field_of(headers, b"If-Range"),
+        range=_joined(fields.get(b"Range")),
+        if_match=_joined(fields.get(b"If-Match")),
+        if_none_match=_joined(fields.get(b"If-None-Match")),
+        if_range=_joined(fields.get(b"If-Range")),
     )
 
 
 def page_facts_of(query: bytes, headers: Headers) -> PageFacts:
     """The facts of a request for a document's page; parameters as :func:`facts_of` has them."""
     parameters = parse_query(query)
+    fields = dict(headers.getAllRawHeaders())
     return PageFacts(
-        token=_token(parameters, headers),
+        token=_token(parameters, fields),
         token_in_address=next(iter(parameters.get(b"token", [])), None),
         rev=_parameter(parameters, b"rev"),
         skip=_parameter(parameters, b"skip"),
         is_pinning=b"pin" in parameters,
-        wants_html=wants_html(field_of(headers, b"Accept")),
+        wants_html=wants_html(_joined(fields.get(b"Accept"))),
     )
 
 
@@ -48,19 +54,23 @@ def parse_query(query: bytes) -> dict[bytes, list[bytes]]:
     """The parameters of a query, decoded as forms encode them (``+`` is a space), each with all its values."""
     parameters: dict[bytes, list[bytes]] = {}
     for pair in query.split(b"&"):
-        name, _, value = (unquote_to_bytes(part.replace(b"+", b" ")) for part in pair.partition(b"="))
-        parameters.setdefault(name, []).append(value)
+        name, _, value = pair.partition(b"=")
+        parameters.setdefault(_decoded(name), []).append(_decoded(value))
     return parameters
 
 
-def _token(parameters: dict[bytes, list[bytes]], headers: Headers) -> bytes | None:
+def _decoded(part: bytes) -> bytes:
+    return unquote_to_bytes(part.replace(b"+", b" ")) if b"%" in part or b"+" in part else part
+
+
+def _token(parameters: dict[bytes, list[bytes]], fields: _Fields) -> bytes | None:
     """The secret that is shown: ``?token=``, or else a Bearer token (RFC 6750). One, or it is none."""
-    shown = parameters.get(b"token") or _bearer_tokens(headers)
+    shown = parameters.get(b"token") or _bearer_tokens(fields)
     return shown[0] if len(shown) == 1 else None
 
 
-def _bearer_tokens(headers: Headers) -> list[bytes]:
-    credentials = headers.getRawHeaders(b"Authorization", [])
+def _bearer_tokens(fields: _Fields) -> list[bytes]:
+    credentials = fields.get(b"Authorization", ())
     return [each[len(_BEARER) :].strip() for each in credentials if each[: len(_BEARER)].lower() == _BEARER]
 
 
@@ -71,5 +81,8 @@ def _parameter(parameters: dict[bytes, list[bytes]], name: bytes) -> str | None:
 
 
 def field_of(headers: Headers, name: bytes) -> str | None:
-    values = headers.getRawHeaders(name)
+    return _joined(headers.getRawHeaders(name))
+
+
+def _joined(values: Sequence[bytes] | None) -> str | None:
     return None if values is None else b", ".join(values).decode("latin-1")

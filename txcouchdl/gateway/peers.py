@@ -9,6 +9,7 @@ somebody trusted reaches.
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
@@ -81,7 +82,7 @@ class TrustedProxies:
         :return: an IP address as :mod:`ipaddress` writes it, without a zone, and of IPv4 wherever it is one;
             ``unix`` for the peer of a UNIX socket, ``unknown`` for one whose address is none.
         """
-        client = _UNIX if peer is None else str(_address(peer) or _UNKNOWN)
+        client = _UNIX if peer is None else _peer_text(peer)
         is_trusted = self.trusts(peer)
         hops = _hops(forwarded_for or "")
         while is_trusted and (hop := next(hops, None)) is not None:
@@ -108,7 +109,7 @@ class TrustedProxies:
 
     def trusts(self, peer: str | None) -> bool:
         """Whether a connection's peer is such a proxy; ``None`` for that of a UNIX socket."""
-        return self.has_unix if peer is None else self._includes(_address(peer))
+        return self.has_unix if peer is None else bool(self.networks) and self._includes(_address(peer))
 
     def _includes(self, address: _Address | None) -> bool:
         return address is not None and any(address in network for network in self.networks)
@@ -138,6 +139,12 @@ def _address(text: str) -> _Address | None:
         return address
     # Made of the number alone, it has no zone.
     return address.ipv4_mapped or IPv6Address(int(address))
+
+
+# A connection's requests have one peer. What fields say is anybody's, and not kept.
+@lru_cache(1024)
+def _peer_text(peer: str) -> str:
+    return str(_address(peer) or _UNKNOWN)
 
 
 def _network(text: str) -> _Network:

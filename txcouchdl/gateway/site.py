@@ -1,19 +1,18 @@
 """
-The HTTP server under the app: what twisted.web and Klein would do before we are asked, done as we want it.
+The HTTP server under the app.
 
-* A request's target is left for the app to read; Klein gets a path that it cannot trip over.
-* The gateway takes no request bodies: a short one is skipped, a long one refused. (twisted.web would spool it.)
-* The access log has a line for each request, broken and refused ones included, and no secret in it.
+The access log has a line for each request, broken and refused ones included, and no secret in it.
 """
 
 from collections.abc import Callable
-from typing import Final, cast
+from functools import lru_cache
+from time import time
+from typing import cast
 
-from twisted.internet.interfaces import IAddress, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.web.http import Request as HTTPRequest
-from twisted.web.http import datetimeToLogString
+from twisted.web.http import datetimeToLogString, datetimeToString
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
@@ -21,72 +20,10 @@ import txcouchdl
 from txcouchdl.gateway.access_log import access_log_line, refusal_log_line
 from txcouchdl.gateway.channel import GatewayChannel
 from txcouchdl.gateway.connections import Connections
-from txcouchdl.gateway.errors import INTERNAL_ERROR, ErrorAnswer
-
-#: Bytes of a request's body that are skipped.
-_LONGEST_BODY: Final = 64 * 2**10
-
-_TOO_LARGE: Final = ErrorAnswer(413, "too_large", "This server takes no request bodies.")
-#: nginx's status for a client that went away before its answer began; it stands in the log only.
-_CLIENT_GONE: Final = 499
+from txcouchdl.gateway.errors import ErrorAnswer
+from txcouchdl.gateway.request import GatewayRequest
 
 _access = Logger(namespace="txcouchdl.access")
-
-
-class GatewayRequest(Request):
-    """One request. See the module."""
-
-    defaultContentType = None  # noqa: N815 (twisted.web's)
-    _body_length = 0
-
-    def gotLength(self, length: int | None) -> None:
-        super().gotLength(0)
-        if length is not None and length > _LONGEST_BODY:
-            self._refuse_body()
-
-    def handleContentChunk(self, data: bytes) -> None:
-        self._body_length += len(data)
-        if self._body_length > _LONGEST_BODY:
-            self._refuse_body()
-
-    def _refuse_body(self) -> None:
-        # Nobody is to be asked for the body any more.
-        self.requestHeaders.removeHeader(b"Expect")
-        cast(GatewayChannel, self.channel).refuse(_TOO_LARGE)
-
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        # The end of a refused request may come with its beginning.
-        if not cast(GatewayChannel, self.channel).is_refused:
-            # twisted.web would answer the asterisk-form itself. It is about the server, as the root is.
-            super().requestReceived(command, b"/" if path == b"*" else path, version)
-
-    def getRequestHostname(self) -> bytes:
-        # Klein binds its routes to the Host field, and fails on one that is no host name. We have no use for it.
-        return b"localhost"
-
-    def processingFailed(self, reason: Failure) -> Failure:
-        """What no code of ours has caught: a clean error while there is time for one, a broken connection after."""
-        self._log.failure("a request failed", failure=reason)
-        if self.startedWriting:
-            self.unregisterProducer()
-            cast(ITCPTransport, cast(GatewayChannel, self.channel).transport).abortConnection()
-            return reason
-        self.setResponseCode(INTERNAL_ERROR.status)
-        self.setHeader(b"Content-Type", b"application/json")
-        self.setHeader(b"Content-Length", b"%d" % len(INTERNAL_ERROR.body))
-        self.write(INTERNAL_ERROR.body)
-        self.finish()
-        return reason
-
-    def connectionLost(self, reason: Failure) -> None:
-        super().connectionLost(reason)
-        # twisted.web logs a request when it is finished; this one never will be. One without a site never began.
-        if self.site is not None and not self.finished:
-            if not self.startedWriting:
-                self.code = _CLIENT_GONE
-            self.site.log(self)
-        # Klein keeps a request until the garbage collector comes, and with it what was never sent.
-        self.producer = self.transport = None
 
 
 class GatewaySite(Site):
@@ -111,20 +48,27 @@ class GatewaySite(Site):
         super().__init__(
             resource,
             requestFactory=GatewayRequest,
-            timeout=connections.limits.idle_timeout,
+            # The channel has its own.
+            timeout=None,
             reactor=reactor,
             parsePOSTFormSubmission=False,
         )
         self.connections = connections
         self._clock = reactor
-        self._write_line = write_line or _log_line
+        self._write_line = _log_line if write_line is None else lambda line: write_line(str(line))
+        self._common_lines, self._now_is = b"", -1
         # Ours instead of the one that can also speak HTTP/2, which takes extras to install and has no such channel.
         self.protocol = GatewayChannel  # type: ignore[assignment,method-assign]
 
-    def getResourceFor(self, request: GatewayRequest) -> IResource:
-        request.setHeader(b"Server", self.server.encode("ascii"))
-        request.postpath = [b""]
-        return cast(IResource, self.resource)
+    def common_lines(self) -> bytes:
+        """The fields of every answer, as they are sent."""
+        # The same for a second.
+        now = int(time())
+        if now != self._now_is:
+            self._now_is = now
+            date = datetimeToString(now)
+            self._common_lines = b"Server: %b\r\nDate: %b\r\n" % (self.server.encode("ascii"), date)
+        return self._common_lines
 
     def log(self, request: HTTPRequest) -> None:
         self._write_line(access_log_line(self._now(), cast(Request, request)))
@@ -134,11 +78,16 @@ class GatewaySite(Site):
         self._write_line(refusal_log_line(self._now(), peer, answer.status, len(answer.body)))
 
     def _now(self) -> str:
-        return str(datetimeToLogString(self._clock.seconds()))
+        return str(_log_timestamp(int(self._clock.seconds())))
 
     def acceptableProtocols(self) -> list[bytes]:
         return [b"http/1.1"]
 
 
-def _log_line(line: str) -> None:
+def _log_line(line: object) -> None:
+    # Whoever reads it formats it.
     _access.info("{line}", line=line)
+
+
+# Many requests in one second.
+_log_timestamp = lru_cache(1)(datetimeToLogString)

@@ -160,6 +160,9 @@ def _if_none_match_holds(field: str | None, etag: EntityTag) -> bool | None:
     """Section 13.1.2: not ``*``, and none of the tags is the current one by weak comparison."""
     if field is None:
         return None
+    if field == str(etag):
+        # As nearly all that match are written.
+        return False
     listed = parse_entity_tag_list(field)
     return listed is not ANY and not any(isinstance(tag, EntityTag) and tag.weakly_equals(etag) for tag in listed)
 

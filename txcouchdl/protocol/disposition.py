@@ -8,6 +8,7 @@ first: one path segment, no invisible characters, not too long. Then it is writt
 import posixpath
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Final, Literal
 from urllib.parse import quote
 
@@ -38,6 +39,8 @@ _NOT_PLAIN: Final = re.compile(r'[^\x20-\x7e]|"|%(?=[0-9A-Fa-f]{2})|=(?=\?)')
 _ATTR_CHARS: Final = "!#$&+^`|"
 
 
+# The same few are asked for again and again.
+@lru_cache(256)
 def content_disposition(kind: Literal["inline", "attachment"], filename: str) -> str:
     """The Content-Disposition value that offers ``filename``. Never raises, whatever the name.
 

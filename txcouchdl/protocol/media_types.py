@@ -7,6 +7,7 @@ same wherever the gateway runs.
 
 import re
 from enum import Enum
+from functools import lru_cache
 from mimetypes import MimeTypes
 from typing import Final
 
@@ -71,6 +72,8 @@ _PICTURES: Final = frozenset(
 )
 
 
+# The same few are asked for again and again.
+@lru_cache(256)
 def essence(content_type: str | None) -> str | None:
     """
     Type and subtype in lower case, without parameters.

@@ -184,9 +184,12 @@ def _magnitude(digits: str) -> tuple[int, str]:
     return len(significant), significant
 
 
+_MAX_MAGNITUDE: Final = _magnitude(str(MAX_LENGTH))
+
+
 def _clamp(digits: str) -> int:
     """The number that ASCII digits write, or :data:`MAX_LENGTH` if that is less."""
-    if _magnitude(digits) >= _magnitude(str(MAX_LENGTH)):
+    if _magnitude(digits) >= _MAX_MAGNITUDE:
         return MAX_LENGTH
     return int(digits.lstrip("0") or "0")
 
@@ -214,7 +217,9 @@ def resolve(specs: Sequence[RangeSpec], complete_length: int) -> tuple[ByteRange
     if satisfiable and complete_length == 0:
         return None
     selected = [spec.select(complete_length) for spec in satisfiable]
-    # One range alone is never longer than the whole, so this concerns sets of several only.
+    if len(selected) < 2:
+        # One alone is never longer than the whole, and there is nothing to join.
+        return tuple(selected)
     if sum(member.length for member in selected) > complete_length:
         return None
     return _merge(selected)

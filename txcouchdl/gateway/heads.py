@@ -1,0 +1,53 @@
+"""
+The heads of plain requests, read at once. Pure.
+
+Nearly all requests are GET or HEAD, have no body, and come in one piece. Their heads are read here as a whole, rather
+than line by line. What is not plain is not refused: twisted.web reads it, which knows what else there may be, and what
+must not be. So whatever might be read in two ways is not plain, least of all what a proxy may take for a body.
+"""
+
+import re
+from typing import Final
+
+from attrs import frozen
+
+#: Bytes of a head, and fields in it: no limit of twisted.web's is near.
+_LONGEST: Final = 8192
+_MOST_FIELDS: Final = 100
+
+_TOKEN: Final = rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
+# No line is folded, and no value has control characters.
+_HEAD: Final = re.compile(rb"(GET|HEAD) ([!-~]+) HTTP/1\.1\r\n((?:%b:[\t -~\x80-\xff]*\r\n)+)\r\n" % _TOKEN)
+#: They say that something follows the head, or that it should not be the end of HTTP's.
+_NOT_PLAIN: Final = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"http2-settings"})
+
+
+@frozen
+class PlainHead:
+    """
+    The head of a request of HTTP/1.1.
+
+    :ivar target: as it is in the request line.
+    :ivar fields: names as they were sent, and values, in their order.
+    """
+
+    method: bytes
+    target: bytes
+    fields: list[tuple[bytes, bytes]]
+
+
+def parse_plain(data: bytes) -> PlainHead | None:
+    """
+    :param data: what has come since the end of the request before.
+    :return: ``None`` if it is anything else than one plain head from its first byte to its last.
+    """
+    found = _HEAD.fullmatch(data) if len(data) <= _LONGEST else None
+    if found is None:
+        return None
+    method, target, lines = found.groups()
+    pairs = [line.partition(b":") for line in lines.split(b"\r\n")]
+    # Behind the last line's end there is nothing.
+    del pairs[-1]
+    if len(pairs) > _MOST_FIELDS or not _NOT_PLAIN.isdisjoint([name.lower() for name, _, _ in pairs]):
+        return None
+    return PlainHead(method, target, [(name, value.strip(b" \t")) for name, _, value in pairs])

@@ -1,0 +1,150 @@
+"""
+One request of a client: what twisted.web and Klein would do before we are asked, done as we want it.
+
+* Its target is left for the app to read.
+* The gateway takes no request bodies: a short one is skipped, a long one refused. (twisted.web would spool it.)
+* An answer's head is made in one piece.
+"""
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, cast
+
+from twisted.internet.interfaces import ITCPTransport
+from twisted.python.failure import Failure
+from twisted.web.http import NO_BODY_CODES
+from twisted.web.server import Request
+
+from txcouchdl.gateway.description import Headers
+from txcouchdl.gateway.errors import INTERNAL_ERROR, ErrorAnswer
+
+if TYPE_CHECKING:
+    from txcouchdl.gateway.channel import GatewayChannel
+
+#: Bytes of a request's body that are skipped.
+_LONGEST_BODY: Final = 64 * 2**10
+
+_TOO_LARGE: Final = ErrorAnswer(413, "too_large", "This server takes no request bodies.")
+#: nginx's status for a client that went away before its answer began; it stands in the log only.
+_CLIENT_GONE: Final = 499
+
+
+class GatewayRequest(Request):
+    """One request. See the module.
+
+    :ivar site: given when the request has come.
+    """
+
+    defaultContentType = None  # noqa: N815 (twisted.web's)
+    _body_length = 0
+
+    def parseCookies(self) -> None:
+        """We have no use for them."""
+
+    def gotLength(self, length: int | None) -> None:
+        if length is not None and length > _LONGEST_BODY:
+            self._refuse_body()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self._body_length += len(data)
+        if self._body_length > _LONGEST_BODY:
+            self._refuse_body()
+
+    def _refuse_body(self) -> None:
+        # Nobody is to be asked for the body any more.
+        self.requestHeaders.removeHeader(b"Expect")
+        cast("GatewayChannel", self.channel).refuse(_TOO_LARGE)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        # The end of a refused request may come with its beginning.
+        if not cast("GatewayChannel", self.channel).is_refused:
+            # twisted.web would answer the asterisk-form itself. It is about the server, as the root is.
+            self.method, self.uri, self.clientproto = command, b"/" if path == b"*" else path, version
+            self.process()
+
+    def process(self) -> None:
+        """Without what is for resources that cut the path into segments, and take parameters and forms apart."""
+        site = self.site = cast("GatewayChannel", self.channel).site
+        try:
+            self.render(site.resource)
+        except BaseException:
+            self.processingFailed(Failure())
+
+    def begin(self, status: int, fields: Headers, length: int | None, data: bytes = b"") -> None:
+        """
+        Send the head, and what there is of the body by now, in one piece.
+
+        :param fields: beside those of every answer, and those that are in ``responseHeaders`` by now; where both have
+            one, it is this.
+        :param length: of the body that a GET gets; ``None`` where it is not known, and where there is none.
+        """
+        channel = cast("GatewayChannel | None", self.channel)
+        if channel is None:
+            # The client is gone.
+            return
+        self.setResponseCode(status)
+        self.startedWriting = 1
+        lines = [field_line(name, value) for name, value in fields]
+        if length is not None:
+            lines.append(b"Content-Length: %d\r\n" % length)
+        if self.method == b"HEAD" or status in NO_BODY_CODES:
+            self.write = _drop  # type: ignore[method-assign]
+            data = b""
+        elif length is None and self.clientproto == b"HTTP/1.1":
+            self.chunked = 1
+            lines.append(b"Transfer-Encoding: chunked\r\n")
+        lines += self._other_lines(fields)
+        status_line = b"%b %d %b\r\n" % (self.clientproto, status, self.code_message)
+        head = b"%b%b%b\r\n" % (status_line, channel.site.common_lines(), b"".join(lines))
+        if self.chunked:
+            channel.write(head)
+            self.write(data)
+        else:
+            channel.write(head + data)
+            self.sentLength += len(data)
+
+    def _other_lines(self, fields: Headers) -> list[bytes]:
+        others = dict(self.responseHeaders.getAllRawHeaders())
+        said = {name.lower() for name, _ in fields} if others else ()
+        return [
+            b"%b: %b\r\n" % (name, value)
+            for name, values in others.items()
+            if name.decode("ascii").lower() not in said
+            for value in values
+        ]
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        """What no code of ours has caught: a clean error while there is time for one, a broken connection after."""
+        self._log.failure("a request failed", failure=reason)
+        if self.startedWriting:
+            self.unregisterProducer()
+            cast(ITCPTransport, cast("GatewayChannel", self.channel).transport).abortConnection()
+            return reason
+        body = INTERNAL_ERROR.body
+        self.begin(INTERNAL_ERROR.status, (("Content-Type", "application/json"),), len(body), body)
+        self.finish()
+        return reason
+
+    def connectionLost(self, reason: Failure) -> None:
+        super().connectionLost(reason)
+        # twisted.web logs a request when it is finished; this one never will be. One without a site never began.
+        if self.site is not None and not self.finished:
+            if not self.startedWriting:
+                self.code = _CLIENT_GONE
+            self.site.log(self)
+        # Klein keeps a request until the garbage collector comes, and with it what was never sent.
+        self.producer = self.transport = None
+
+
+# Most fields of an answer are those of the answer before.
+@lru_cache(512)
+def field_line(name: str, value: str) -> bytes:
+    """
+    A field as it is sent. A value has no line's end, whoever wrote it: there is a space instead.
+
+    :param value: in ISO 8859-1.
+    """
+    return b"%b: %b\r\n" % (name.encode("ascii"), b" ".join(value.encode("latin-1").splitlines()))
+
+
+def _drop(data: bytes) -> None:
+    """The body of an answer that has none."""
