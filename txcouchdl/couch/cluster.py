@@ -21,7 +21,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from txcouchdl.couch.client import CouchClient
+from txcouchdl.couch.documents import Document
 from txcouchdl.couch.errors import NoNodeAvailable, Overloaded
+from txcouchdl.couch.gathering import Gathering
 from txcouchdl.couch.health import NodeHealth, State
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.nodes import Node
@@ -100,12 +102,14 @@ class Cluster:
     :ivar size: how many nodes there are.
     :ivar limits: what there is of everything.
     :ivar clock: of all waits.
+    :ivar documents: reads of documents that are under way.
     """
 
     def __init__(self, clients: Sequence[CouchClient], clock: IReactorTime, limits: UpstreamLimits) -> None:
         self.size = len(clients)
         self.clock = clock
         self.limits = limits
+        self.documents: Gathering[tuple[Document | None, Member]] = Gathering(clock)
         # The first of them is next in turn.
         self._members = [Member(client, clock, self._seat) for client in clients]
         # Those who are committed first, in the order in which they came; so the others.

@@ -128,8 +128,14 @@ class Route:
 
     async def document(self, database: str, document_id: str, rev: str | None = None) -> Document | None:
         """See :meth:`CouchClient.document <txcouchdl.couch.client.CouchClient.document>`."""
-        document, place = await self._ask(lambda client: client.document(database, document_id, rev), _UNHURRIED)
-        place.vacate()
+
+        async def read() -> tuple[Document | None, Member]:
+            document, place = await self._ask(lambda client: client.document(database, document_id, rev), _UNHURRIED)
+            place.vacate()
+            return document, place.member
+
+        key = (database, document_id, rev)
+        document, self._member = await self._cluster.documents.ask(key, read)
         return document
 
     async def document_with(
