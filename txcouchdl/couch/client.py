@@ -10,7 +10,7 @@ behind our back (FINDINGS, section 0, point 7), which would lose us the length, 
 """
 
 from typing import Final, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from attrs import frozen
 from twisted.internet import defer
@@ -20,7 +20,7 @@ from twisted.logger import Logger
 
 from txcouchdl.couch.documents import Document, parse_document
 from txcouchdl.couch.errors import BadUpstream, RevisionGone, UpstreamRefusedUs, UpstreamTimeout, UpstreamUnavailable
-from txcouchdl.couch.names import AttachmentAddress, attachment_path, document_path
+from txcouchdl.couch.names import AttachmentAddress, attachment_path, document_path, quote_segment
 from txcouchdl.couch.nodes import Node
 from txcouchdl.couch.short_bodies import abandon, collect, error_text
 from txcouchdl.couch.wire.agent import LeanClient, LineAgent
@@ -109,7 +109,7 @@ class CouchClient:
         :return: ``None`` if there is no such document that we may read: it is missing or deleted, its database is
             missing or closed to us, or its name is one that CouchDB cannot have.
         """
-        query = "?att_encoding_info=true" + (f"&rev={quote(rev, safe='')}" if rev is not None else "")
+        query = "?att_encoding_info=true" + (f"&rev={quote_segment(rev)}" if rev is not None else "")
         target = document_path(database, document_id) + query
         reading = Deferred.fromCoroutine(self._read_document(target, document_id))
         document = await self._within(reading, self._answer_timeout)
@@ -144,7 +144,7 @@ class CouchClient:
         """
         # Always absolute: CouchDB's suffix ranges lose bytes (FINDINGS, section 0, point 4).
         wanted = b"" if byte_range is None else b"Range: bytes=%d-%d\r\n" % (byte_range.first, byte_range.last)
-        target = f"{attachment_path(address)}?rev={quote(rev, safe='')}"
+        target = f"{attachment_path(address)}?rev={quote_segment(rev)}"
         request = self._bodies[gzip].request(target.encode("ascii"), wanted + (_CLOSE if closing else b""))
         answer = await self._within(self._line.ask(request, is_to_close=closing), self._answer_timeout)
         if answer.code not in {200, 206}:

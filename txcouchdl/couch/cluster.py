@@ -112,6 +112,7 @@ class Cluster:
         self.documents: Gathering[tuple[Document | None, Member]] = Gathering(clock)
         # The first of them is next in turn.
         self._members = [Member(client, clock, self._seat) for client in clients]
+        self._only = self._members[0] if self.size == 1 else None
         # Those who are committed first, in the order in which they came; so the others.
         self._committed: _Queue = OrderedDict()
         self._waiting: _Queue = OrderedDict()
@@ -133,6 +134,9 @@ class Cluster:
         :raises NoNodeAvailable: if no node works.
         :raises Overloaded: if none was free in time.
         """
+        likely = wish.preferred or self._only
+        if likely is not None and not (self._committed or self._waiting) and self._is_best(likely, wish.tried):
+            return Place(likely, self)
         if not self._usable(wish.tried):
             for member in self._members:
                 member.health.knock()
@@ -262,6 +266,11 @@ class Cluster:
         for members in untried, self._members:
             for state in State.UP, State.DOUBTED:
                 yield [member for member in members if member.health.state is state]
+
+    def _is_best(self, member: Member, tried: Collection[Member]) -> bool:
+        """Whether there can be no better one than this, which is preferred or the only one."""
+        is_free = member.busy < self.limits.max_upstream
+        return is_free and member.health.state is State.UP and member not in tried
 
     def _free(self, usable: list[Member], preferred: Member | None) -> Member | None:
         free = [member for member in usable if member.busy < self.limits.max_upstream]

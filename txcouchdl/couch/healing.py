@@ -123,13 +123,19 @@ class StoredBytes:
         """The client has been told something: from now on what is lost is healed for as long as there is time."""
         self.is_committed = True
 
-    def pause(self) -> None:
-        """Stop reading, and after a while let go of the transfer. Some bytes may still come."""
+    def pause(self, *, is_brief: bool = False) -> None:
+        """
+        Stop reading, and after a while let go of the transfer. Some bytes may still come.
+
+        :param is_brief: whether somebody goes on, or drops it, before any time has passed.
+        """
         if self._is_over or self._is_paused:
             return
         self._is_paused = True
         if self._transfer is not None:
             self._transfer.pause()
+        if is_brief:
+            return
         if self._body is not None:
             self._body.rest(self._park)
         self._parking = self._clock.callLater(self._limits.park_after, self._park_in_time)

@@ -18,6 +18,6 @@ class UpstreamLimits:
     stall_timeout: float = 30.0
     give_up: float = 60.0
     park_after: float = 10.0
-    give_way_after: float = 1.0
+    give_way_after: float = 0.25
     max_upstream: int = 256
     queue_timeout: float = 15.0

@@ -15,6 +15,7 @@ dialect says so (``plus_is_space``).
 """
 
 import re
+from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
 from attrs import frozen
@@ -160,6 +161,7 @@ def is_linkable(address: AttachmentAddress) -> bool:
     return not is_resolved_away and all(address.attachment.split("/")) and not _SURROGATE.search(address.attachment)
 
 
+@lru_cache(maxsize=1024)
 def quote_segment(text: str) -> str:
     """
     Percent-encode a name so that it is one segment of a path, in every reader's eyes.

@@ -171,7 +171,8 @@ class AttachmentReader:
     def _pump_steps(self) -> None:
         for _ in range(_STEPS_A_TURN):
             if self._must_wait():
-                self._stored.pause()
+                # The consumer of the first bytes comes with them, and decoding goes on at the next turn.
+                self._stored.pause(is_brief=not self._is_paused)
                 return
             wanted = self._decoder.read()
             if wanted is None and not self._feed_tail():
@@ -180,7 +181,7 @@ class AttachmentReader:
                 self._emit(wanted)
             if self._decoder.is_satisfied:
                 self._end(None)
-        self._stored.pause()
+        self._stored.pause(is_brief=not self._is_paused)
         if not self._must_wait():
             self._next_turn = self._clock.callLater(0, self._take_turn)
 

@@ -207,12 +207,12 @@ class Route:
     async def _ask_in_time(
         self, member: Member, ask: Callable[[CouchClient], _Answering[_T]], patience: Patience
     ) -> _T:
-        asking = Deferred.fromCoroutine(self._ask_member(member, ask))
         time_left = patience.time_left
-        if time_left is not None:
-            asking.addTimeout(max(time_left, 0.0), self._clock)
+        if time_left is None:
+            return await self._ask_member(member, ask)
+        asking = Deferred.fromCoroutine(self._ask_member(member, ask))
         try:
-            return await asking
+            return await asking.addTimeout(max(time_left, 0.0), self._clock)
         except defer.TimeoutError:
             # This is no fault of the node's.
             raise UpstreamTimeout("no answer in time") from None

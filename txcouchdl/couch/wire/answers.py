@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from txcouchdl.couch.wire.connection import Connection
 
 #: Bytes that a transport reads at once.
-_ONE_READ: Final = 64 * 2**10
+ONE_READ: Final = 64 * 2**10
 #: Bytes that a conduit is woken for at the most.
 _MANY_READS: Final = 512 * 2**10
 
@@ -157,6 +157,11 @@ class Body:
         if self._low_water is not None and not self._is_paused and self._conduit is None:
             self._low_water.expect(self._missing)
 
+    @property
+    def is_flowing(self) -> bool:
+        """Whether somebody wants more of it, from the connection."""
+        return self._protocol is not None and not self._is_paused and self._conduit is None
+
     # To the protocol.
 
     def hold(self) -> None:
@@ -177,7 +182,7 @@ class Body:
                 self._transport.resumeProducing()
             self._is_held = False
             if self._connection.plain is not None and self._missing:
-                self._low_water = self._connection.low_water(_ONE_READ)
+                self._low_water = self._connection.low_water(ONE_READ)
             self._await_more()
 
     # For the protocol.
@@ -218,7 +223,7 @@ class Body:
             return None
         self._is_held = False
         self._transport.pauseProducing()
-        self._low_water = self._low_water or connection.low_water(_ONE_READ)
+        self._low_water = self._low_water or connection.low_water(ONE_READ)
         self._low_water.widen(_MANY_READS)
         self._conduit = connection.conduit(self._low_water, self._missing, wake)
         return self._conduit

@@ -3,7 +3,7 @@ A connection to a node: one exchange after the other.
 """
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer, ITCPTransport
@@ -11,11 +11,14 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from txcouchdl.couch.errors import BadUpstream, UpstreamUnavailable
-from txcouchdl.couch.wire.answers import Answer, Body
+from txcouchdl.couch.wire.answers import ONE_READ, Answer, Body
 from txcouchdl.couch.wire.heads import BadHead, parse_head
 from txcouchdl.couch.wire.lowwater import LowWater, Ticker
 from txcouchdl.couch.wire.pipes import Conduit, SocketConduit
 from txcouchdl.couch.wire.sockets import plain_socket, send_now
+
+#: How often the socket is read at one turn of the reactor, besides what the transport reads.
+_READS_A_TURN: Final = 3
 
 
 class Means:
@@ -99,6 +102,21 @@ class Connection(Protocol):
         else:
             self._received = self._received + data if self._received else data
             self._read_head()
+        if len(data) == ONE_READ:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """As much as can be read at once has been: what is behind it need not wait for another turn of the reactor."""
+        for _ in range(_READS_A_TURN):
+            if self._body is None or not self._body.is_flowing or self.plain is None:
+                return
+            try:
+                data = self.plain.recv(ONE_READ)
+            except OSError:
+                return
+            if not data:
+                return
+            self._body.received(data)
 
     def _read_head(self) -> None:
         try:

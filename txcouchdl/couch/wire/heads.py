@@ -15,8 +15,10 @@ from attrs import frozen
 LONGEST_HEAD: Final = 64 * 2**10
 
 _END: Final = b"\r\n\r\n"
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n\x00]*)?")
-_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\x00]*?)[ \t]*")
+# The status line, and field lines: a name, a colon, and a value.
+_HEAD: Final = re.compile(
+    rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n\x00]*)?((?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\x00]*)*)"
+)
 _LENGTH: Final = re.compile(rb"[0-9]{1,19}")
 _WITHOUT_BODY: Final = (204, 304)
 
@@ -71,16 +73,13 @@ def parse_head(received: bytes) -> tuple[AnswerHead, int] | None:
 
 
 def _parse(text: bytes) -> tuple[int, AnswerHead]:
-    status_line, *lines = text.split(b"\r\n")
-    matched = _STATUS_LINE.fullmatch(status_line)
+    matched = _HEAD.fullmatch(text)
     if matched is None:
-        raise BadHead("an answer has no status line")
+        raise BadHead("an answer's head is malformed")
     fields: dict[bytes, bytes] = {}
-    for line in lines:
-        field = _FIELD.fullmatch(line)
-        if field is None:
-            raise BadHead("an answer has a malformed field")
-        name, value = field[1].lower(), field[2]
+    for line in matched[3].split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        name, value = name.lower(), value.strip(b" \t")
         fields[name] = value if name not in fields else b", ".join((fields[name], value))
     status = int(matched[2])
     is_last = matched[1] == b"0" or b"close" in _options(fields)
@@ -103,8 +102,10 @@ def _framed(status: int, fields: dict[bytes, bytes], is_last: bool) -> AnswerHea
         return AnswerHead(status, fields, Framing.CHUNKED, None, is_last or claimed is not None)
     if claimed is None:
         return AnswerHead(status, fields, Framing.CLOSE, None, True)
-    # Repeated, with the same number, it is that number.
-    numbers = {number.strip() for number in claimed.split(b",")}
-    if len(numbers) != 1 or not _LENGTH.fullmatch(number := numbers.pop()):
+    if b"," in claimed:
+        # Repeated, with the same number, it is that number.
+        numbers = {number.strip() for number in claimed.split(b",")}
+        claimed = numbers.pop() if len(numbers) == 1 else b""
+    if not _LENGTH.fullmatch(claimed):
         raise BadHead("an answer has a malformed Content-Length")
-    return AnswerHead(status, fields, Framing.LENGTH, int(number), is_last)
+    return AnswerHead(status, fields, Framing.LENGTH, int(claimed), is_last)
