@@ -1,0 +1,1 @@
+"""The other gateways, as someone who knows them would write them."""
