@@ -269,7 +269,7 @@ def test_a_bug_of_ours_is_a_clean_500(house: House, monkeypatch: pytest.MonkeyPa
 def test_a_bug_of_ours_after_the_status_line_breaks_the_connection(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house.doc.attachments["f"] = Stored(b"x" * 100_000)
+    house.doc.attachments["f"] = Stored(b"x" * 200_000)
 
     async def broken(*_args: object) -> None:
         raise ZeroDivisionError("innards")
@@ -344,7 +344,7 @@ def test_a_break_below_the_app_takes_its_producer_with_it(house: House, monkeypa
     async def broken(*_args: object) -> None:
         raise ZeroDivisionError
 
-    house.doc.attachments["f"] = Stored(b"x" * 100_000)
+    house.doc.attachments["f"] = Stored(b"x" * 200_000)
     monkeypatch.setattr("txcouchdl.gateway.delivery._Stream.send", broken)
     monkeypatch.setattr("txcouchdl.gateway.app.break_off", broken)
     with logged() as events:

@@ -6,6 +6,7 @@ when it is parsed, its stubs only when one is asked for, so that one bad stub do
 """
 
 import binascii
+import hashlib
 import json
 import re
 from base64 import b64decode, b64encode
@@ -53,6 +54,10 @@ class Digest:
         if not isinstance(text, str) or not text.startswith("md5-"):
             raise ValueError("not an MD5 digest")
         return _parse_digest(text)
+
+    def is_of(self, stored: bytes) -> bool:
+        """Whether some bytes have it."""
+        return hashlib.md5(stored, usedforsecurity=False).digest() == self.md5
 
     @property
     def base64(self) -> str:

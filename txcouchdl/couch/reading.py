@@ -17,6 +17,8 @@ from txcouchdl.couch.transfer import HELD_BACK, End
 from txcouchdl.couch.wire.pipes import can_tap
 from txcouchdl.protocol.ranges import ByteRange
 
+#: Bytes that are asked for, waited for and sent in one piece: a stream takes longer to prepare than they take to come.
+SHORT: Final = 128 * 2**10
 #: Bytes for which it pays to let them go past this process: for fewer it takes longer to prepare than it saves.
 WORTH_WHILE: Final = 256 * 2**10
 
@@ -86,10 +88,20 @@ class Reading:
     def decoder(self) -> Decoder:
         """What makes the wanted bytes of the stored ones."""
         if self.stub.storage is Storage.IDENTITY:
-            return IdentityDecoder(self.stub.stored_length if self.wanted is None else self.wanted.length)
+            return IdentityDecoder(self.length)
         if self.wanted is None:
             return GzipDecoder(self.stub.length)
         return GzipRangeDecoder(self.wanted.offset, self.wanted.length)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the stored bytes are the wanted ones, and so few that they can be had in one piece."""
+        return self.stub.storage is Storage.IDENTITY and self.length <= SHORT
+
+    @property
+    def length(self) -> int:
+        """Of the wanted bytes, where they are the stored ones."""
+        return self.stub.stored_length if self.wanted is None else self.wanted.length
 
     def may_bypass(self, missing: int) -> bool:
         """

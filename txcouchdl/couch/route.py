@@ -66,7 +66,8 @@ class _Unhurried:
     def waited(self, seconds: float) -> None: ...
 
 
-_UNHURRIED: Final = _Unhurried()
+#: Of who has told nobody anything.
+UNHURRIED: Final = _Unhurried()
 
 
 @frozen
@@ -130,7 +131,7 @@ class Route:
         """See :meth:`CouchClient.document <txcouchdl.couch.client.CouchClient.document>`."""
 
         async def read() -> tuple[Document | None, Member]:
-            document, place = await self._ask(lambda client: client.document(database, document_id, rev), _UNHURRIED)
+            document, place = await self._ask(lambda client: client.document(database, document_id, rev), UNHURRIED)
             place.vacate()
             return document, place.member
 

@@ -2,16 +2,19 @@
 Short bodies of answers, collected whole; and bodies that nobody wants, dropped.
 """
 
+from collections.abc import Callable
 from typing import cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IProtocol, IPushProducer
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.iweb import IResponse
 
-from txcouchdl.couch.errors import UnreadableDocument, UpstreamFailure, UpstreamUnavailable
+from txcouchdl.couch.documents import Digest
+from txcouchdl.couch.errors import CorruptAttachment, UnreadableDocument, UpstreamFailure, UpstreamUnavailable
+from txcouchdl.couch.wire.answers import Body
 
 #: How much of an error's body is read to learn what it is about.
 MAX_ERROR = 16 * 2**10
@@ -34,8 +37,18 @@ def collect(response: IResponse, limit: int) -> "Deferred[bytes]":
     :param limit: bytes that the body may have.
     :return: fires as :attr:`_Collector.finished`.
     """
-    collector = _Collector(limit)
-    response.deliverBody(collector)
+    return gather(response.deliverBody, limit)
+
+
+def gather(deliver: Callable[[IProtocol], object], limit: int, digest: Digest | None = None) -> "Deferred[bytes]":
+    """
+    :param deliver: lets a body flow into a protocol.
+    :param limit: bytes that the body may have.
+    :param digest: of the body, where it has to be right.
+    :return: fires as :attr:`_Collector.finished`.
+    """
+    collector = _Collector(limit, digest)
+    deliver(collector)
     return collector.finished
 
 
@@ -52,11 +65,13 @@ class _Collector(Protocol):
     Collects a short body.
 
     :ivar finished: fires once with the body; fails with UnreadableDocument if it is longer than the limit, with
-        UpstreamUnavailable if it ends early. Cancelling it drops the connection.
+        UpstreamUnavailable if it ends early, with CorruptAttachment if it has another digest. Cancelling it drops the
+        connection.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, digest: Digest | None) -> None:
         self._limit = limit
+        self._digest = digest
         self._chunks: list[bytes] = []
         self._length = 0
         self._over = False
@@ -81,7 +96,12 @@ class _Collector(Protocol):
         if self._over:
             return
         self._over = True
-        if reason is not None and reason.check(ResponseDone):
-            self.finished.callback(b"".join(self._chunks))
-        else:
+        if reason is None or not reason.check(ResponseDone):
             self.finished.errback(UpstreamUnavailable("a body ended early"))
+            return
+        body = b"".join(self._chunks)
+        if self._digest is None or self._digest.is_of(body):
+            self.finished.callback(body)
+        else:
+            cast("Body", self.transport).distrust()
+            self.finished.errback(CorruptAttachment("has another digest than its stub"))

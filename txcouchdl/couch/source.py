@@ -10,16 +10,19 @@ from typing import Final
 
 import attrs
 from attrs import frozen
+from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from txcouchdl.couch.documents import AttachmentStub, Digest, Document, Storage
-from txcouchdl.couch.errors import AttachmentChanged, RevisionGone
+from txcouchdl.couch.errors import AttachmentChanged, RevisionGone, UpstreamFailure, UpstreamTimeout
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.names import AttachmentAddress, attachment_path
 from txcouchdl.couch.reader import AttachmentReader
 from txcouchdl.couch.reading import Request, plan_reading
-from txcouchdl.couch.route import Body, Patience, Route
+from txcouchdl.couch.route import UNHURRIED, Body, Patience, Route
+from txcouchdl.couch.short_bodies import gather
+from txcouchdl.couch.transfer import End
 from txcouchdl.protocol.ranges import ByteRange
 
 #: Lengths remembered; the least recently used goes first.
@@ -102,6 +105,35 @@ class AttachmentSource:
         reader = AttachmentReader(what, reading, self._open_body, self._limits, self._clock, self._learn)
         await reader.open(is_committed=is_committed)
         return reader
+
+    async def short(self, byte_range: ByteRange | None) -> bytes | None:
+        """
+        All wanted bytes, checked, if they are few, and come at the first attempt.
+
+        :return: ``None`` if they do not: then a reader may have more luck.
+        :raises UpstreamFailure: as :meth:`open`.
+        """
+        reading = plan_reading(self._pinned.stub, byte_range)
+        if not reading.is_short:
+            return None
+        request = reading.request(0)
+        if request.end is End.CLOSE:
+            return None
+        body = await self._open_body(request, UNHURRIED)
+        collecting = gather(body.deliver, request.count, reading.digest)
+        try:
+            stored = await collecting.addTimeout(self._limits.stall_timeout, self._clock)
+        except defer.TimeoutError:
+            body.lost(UpstreamTimeout("a short body takes too long"))
+            return None
+        except UpstreamFailure as error:
+            body.lost(error)
+            return None
+        except BaseException:
+            body.vacate()
+            raise
+        body.vacate()
+        return stored[: reading.length]
 
     async def measured(self, most: int | None = None) -> AttachmentStub:
         """

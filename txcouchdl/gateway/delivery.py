@@ -9,6 +9,7 @@ the promised Content-Length, or before the last chunk. No response is framed by 
 
 from typing import TYPE_CHECKING, cast
 
+from attrs import evolve
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from twisted.web.server import Request
@@ -41,6 +42,11 @@ async def deliver(plan: DeliveryPlan, request: Request, source: AttachmentSource
     if not plan.parts:
         answer(plan, request)
         return
+    if len(plan.parts) == 1:
+        body = await source.short(plan.parts[0].byte_range)
+        if body is not None:
+            answer(evolve(plan, trailer=body), request)
+            return
     first = await source.open(plan.parts[0].byte_range)
     try:
         _write_head(plan, request)
@@ -55,7 +61,7 @@ async def deliver(plan: DeliveryPlan, request: Request, source: AttachmentSource
 
 
 def answer(plan: DeliveryPlan, request: Request) -> None:
-    """Answer with a plan that needs no reader."""
+    """Answer with a plan whose trailer is all of the body."""
     cast("GatewayRequest", request).begin(plan.status, plan.headers, plan.content_length, plan.trailer)
     request.finish()
 
