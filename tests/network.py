@@ -19,6 +19,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txcouchdl.couch.wire.connection import Means
 from txcouchdl.couch.wire.line import Lines
 
 #: As twisted.internet.abstract.FileDescriptor.bufferSize.
@@ -53,6 +54,8 @@ class End:
         self._producer: Any = None
         self._is_streaming = True
         self._producer_is_paused = False
+        # Called when something comes, by who empties it past the transport.
+        self.wake: Callable[[], object] | None = None
 
     # ITransport and IConsumer
 
@@ -110,6 +113,32 @@ class End:
     def getHost(self) -> IPv4Address:
         return self.address
 
+    def startWriting(self) -> None:
+        """As FileDescriptor: a producer that is pulled is asked for more when all has been sent."""
+        self._producer_is_paused = True
+
+    # As a socket.
+
+    def setsockopt(self, level: int, name: int, value: int, /) -> None: ...
+
+    def send(self, data: bytes) -> int:
+        room = SEND_BUFFER - len(self.sent)
+        if room <= 0 or not self.is_connected:
+            raise BlockingIOError if self.is_connected else BrokenPipeError
+        self.sent += data[:room]
+        return min(room, len(data))
+
+    def recv(self, most: int) -> bytes:
+        """What has been sent to it, by no turn of the network's."""
+        if self.loss is not None or self.reason is not None:
+            raise ConnectionResetError
+        data = bytes(self.peer.sent[:most])
+        if not data and not self.peer.disconnecting:
+            raise BlockingIOError
+        del self.peer.sent[:most]
+        self.peer.delivered += len(data)
+        return data
+
     # IPushProducer
 
     def pauseProducing(self) -> None:
@@ -149,6 +178,10 @@ class End:
         if self.sent and not self.peer.is_paused:
             self._deliver()
             return True
+        if self.sent and self.peer.wake is not None:
+            waiting = len(self.sent)
+            self.peer.wake()
+            return len(self.sent) != waiting
         if self.disconnecting and not self.sent:
             self._lose(ConnectionDone())
             self.peer._hang_up(self.farewell)
@@ -290,11 +323,75 @@ class _Endpoint:
         return succeed(protocol)
 
 
-class MemoryLines(Lines):
-    """Lines over a network in memory."""
+class MemoryConduit:
+    """As a :class:`~txcouchdl.couch.wire.pipes.SocketConduit`, without sockets."""
 
-    def __init__(self, network: Network) -> None:
+    size = 100_000
+
+    def __init__(self, end: End, missing: int, wake: Callable[[], object]) -> None:
+        self._end = end
+        self._wake = wake
+        self._pipe = bytearray()
+        self.missing = missing
+
+    @property
+    def inside(self) -> int:
+        return len(self._pipe)
+
+    def put(self, data: bytes) -> None:
+        self._pipe += data
+
+    def fill(self) -> int:
+        data = self._end.recv(min(self.missing, self.size - self.inside))
+        self._pipe += data
+        self.missing -= len(data)
+        return len(data)
+
+    def drain(self, outlet: Any, most: int, tap: Callable[[memoryview], object] | None) -> int:
+        count: int = outlet.plain.send(bytes(self._pipe[:most]))
+        if tap is not None:
+            tap(memoryview(bytes(self._pipe[:count])))
+        del self._pipe[:count]
+        return count
+
+    def take(self) -> bytes:
+        taken = bytes(self._pipe)
+        self._pipe.clear()
+        return taken
+
+    def watch(self) -> None:
+        self._end.wake = self._wake
+
+    def rest(self) -> None:
+        self._end.wake = None
+
+    def close(self) -> None:
+        self.rest()
+
+
+class MemoryMeans(Means):
+    """Every end is a plain socket; or none is."""
+
+    def __init__(self, network: Network, is_plain: bool) -> None:
         super().__init__(network)
+        self._is_plain = is_plain
+
+    def plain(self, transport: object) -> Any:
+        return transport if self._is_plain else None
+
+    def conduit(self, plain: Any, low_water: object, missing: int, wake: Callable[[], object]) -> MemoryConduit:
+        return MemoryConduit(plain, missing, wake)
+
+
+class MemoryLines(Lines):
+    """
+    Lines over a network in memory.
+
+    :param is_plain: whether bytes can pass us by.
+    """
+
+    def __init__(self, network: Network, is_plain: bool = False) -> None:
+        super().__init__(network, MemoryMeans(network, is_plain))
         self._network = network
 
     def endpoint(self, host: str, port: int) -> IStreamClientEndpoint:

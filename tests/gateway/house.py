@@ -95,6 +95,7 @@ class House:
 
     The node has one document, ``/db/doc``, opened by :data:`TOKEN`.
 
+    :param is_direct: whether bytes may go past the gateway, as they do between plain sockets.
     :ivar nodes: of the cluster, on ports from :data:`NODE_PORT` on; they share their documents.
     :ivar node: the first of them.
     :ivar log: the access log's lines.
@@ -111,6 +112,7 @@ class House:
         client_limits: ClientLimits = CLIENT_LIMITS,
         origins: Sequence[str] = (),
         inline: Sequence[str] = (),
+        is_direct: bool = False,
     ) -> None:
         self.network = Network()
         docs = {"/db/doc": Doc({token_key: TOKEN}, attachments or {})}
@@ -119,7 +121,7 @@ class House:
         for number, node in enumerate(self.nodes):
             self.network.listen(NODE_PORT + number, node)
         urls = [node_url.replace(str(NODE_PORT), str(NODE_PORT + number)) for number in range(nodes)]
-        self.lines = MemoryLines(self.network)
+        self.lines = MemoryLines(self.network, is_direct)
         self.cluster = Cluster.of([Node.parse(url) for url in urls], self.lines, self.network, limits)
         self.gateway = Gateway(
             self.cluster,
@@ -132,6 +134,8 @@ class House:
         self.log: list[str] = []
         self.connections = Connections(client_limits, self.network)
         self.site = GatewaySite(self.gateway.app.resource(), self.network, self.connections, self.log.append)
+        if is_direct:
+            self.site.plain = lambda transport: transport  # type: ignore[method-assign]
         self.network.listen(GATEWAY_PORT, self.site)
 
     @property
@@ -178,9 +182,9 @@ class House:
         assert not self.cluster._waiting
 
 
-#: What may be pending when nothing is under way: the time limits of idle connections, client's and node's, and the
-#: next question to a node that does not work.
-_IDLE = {"GatewayChannel._end_rest", "Line._prune", "NodeHealth._probe"}
+#: What may be pending when nothing is under way: the time limits of idle connections, client's and node's, the next
+#: question to a node that does not work, and a last tick.
+_IDLE = {"GatewayChannel._end_rest", "Line._prune", "Ticker._tick", "NodeHealth._probe"}
 
 
 @contextmanager

@@ -132,12 +132,14 @@ class Plot:
     """
     :ivar faults: of one schedule for all nodes, or of one for each.
     :ivar spares_documents: whether only attachments have faults.
+    :ivar is_direct: whether bytes may go past the gateway.
     """
 
     nodes: int
     faults: Sequence[Sequence[Fault]]
     spares_documents: bool
     downloads: Sequence[tuple[Ask, Mood]]
+    is_direct: bool = False
 
 
 @composite
@@ -188,6 +190,8 @@ def limits(draw: DrawFn) -> UpstreamLimits:
         park_after=draw(st.sampled_from([1.0, 3.0])),
         max_upstream=draw(st.sampled_from([1, 2, 256])),
         queue_timeout=draw(st.sampled_from([1.0, 10.0])),
+        short=draw(st.sampled_from([0, 2**17])),
+        worth_bypassing=draw(st.sampled_from([2**12, 2**18])),
     )
 
 
@@ -254,7 +258,7 @@ def play(plot: Plot, limits: UpstreamLimits) -> Scene:
     """Let all clients come, and wait for as long as it may take."""
     spares = _is_no_attachment if plot.spares_documents else lambda _: False
     schedules = [Schedule.of(*faults, spares=spares) for faults in plot.faults]
-    house = House(dict(STORED), nodes=plot.nodes, limits=limits)
+    house = House(dict(STORED), nodes=plot.nodes, limits=limits, is_direct=plot.is_direct)
     proxies = put_before(house, schedules if len(schedules) == plot.nodes else schedules * plot.nodes)
     readers = [Reader(house.network, ask, mood) for ask, mood in plot.downloads]
     with logged() as events:
@@ -393,6 +397,7 @@ def plots(draw: DrawFn, *, detectable: bool) -> Plot:
         # What is wrong in a document nobody can tell.
         spares_documents=not detectable or draw(st.sampled_from([True, True, False])),
         downloads=downloads,
+        is_direct=draw(st.booleans()),
     )
 
 

@@ -188,8 +188,8 @@ def test_before_the_status_line_it_is_tried_a_few_times_only() -> None:
     )
     got = download(house, "identity", 1)
     assert (got.status, got["Retry-After"]) == (503, "1")
-    # For the document, for the bytes in one piece, and three times for a stream of them.
-    assert len(house.node.asked) == 5
+    # For the document, for the bytes in one piece where they are few enough, and three times for a stream of them.
+    assert len(house.node.asked) == (5 if house.cluster.limits.short else 4)
     house.assert_at_rest()
 
 
@@ -262,7 +262,10 @@ def test_without_one_new_byte_it_is_given_up() -> None:
     house.network.pass_time(5)
     assert client.is_closed
     got = read_answer(client.received, "GET", client.is_closed)
-    assert (got.is_whole, got.body) == (False, NOISE[: 300_000 - HELD_BACK])
+    # What was on its way past us when the node broke off is lost with it.
+    assert not got.is_whole
+    assert NOISE[: 300_000 - HELD_BACK].startswith(got.body)
+    assert len(got.body) > 100_000
     house.assert_at_rest()
 
 

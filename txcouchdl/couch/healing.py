@@ -99,6 +99,7 @@ class StoredBytes:
         self._skip = 0
         self.is_committed = False
         self._is_paused = False
+        self._paused_at = 0.0
         self._is_over = False
         # At most one of these three; none while parked.
         self._opening: Deferred[Body] | None = None
@@ -132,6 +133,7 @@ class StoredBytes:
         if self._is_over or self._is_paused:
             return
         self._is_paused = True
+        self._paused_at = self._clock.seconds()
         if self._transfer is not None:
             self._transfer.pause()
         if is_brief:
@@ -145,12 +147,15 @@ class StoredBytes:
         if self._is_over or not self._is_paused:
             return
         self._is_paused = False
-        self._last_progress = self._clock.seconds()
+        # The time of a pause is none without a byte.
+        self._last_progress += self._clock.seconds() - self._paused_at
         self._stop_waiting()
         if self._body is not None:
             self._body.wake()
         if self._transfer is not None:
             self._transfer.resume()
+        elif self._loss is not None and self._opening is None:
+            self._try_again_in_time(self._loss)
         elif self._opening is None:
             self._open()
 
@@ -158,7 +163,7 @@ class StoredBytes:
         """
         Let bytes leave by an outlet, past this process, where that can be. Whatever was released has been written.
         """
-        if self._transfer is not None and self._reading.may_bypass(self._transfer.missing):
+        if self._transfer is not None and self._reading.may_bypass(self._transfer.missing, self._limits):
             self._transfer.bypass(outlet, None if self._reading.digest is None else self._hash.update)
 
     def drop(self) -> None:

@@ -1,4 +1,4 @@
-"""What we wait for from CouchDB, and how much of it we use at once."""
+"""What we wait for from CouchDB, how much of it we use at once, and which way its bytes go."""
 
 from attrs import frozen
 
@@ -11,6 +11,9 @@ class UpstreamLimits:
         stall timeout.
     :ivar park_after: seconds that a client may take nothing before its connection to CouchDB is given back.
     :ivar give_way_after: seconds of these after which it is given to somebody who waits for one.
+    :ivar short: bytes that are waited for and sent in one piece, if they are stored as they are wanted: a stream takes
+        longer to prepare than they take to come.
+    :ivar worth_bypassing: bytes of a body for which it pays to let them go past this process.
     :ivar max_upstream: exchanges with one node at the same time.
     :ivar queue_timeout: seconds to wait for one of these before a request is refused.
     """
@@ -19,5 +22,7 @@ class UpstreamLimits:
     give_up: float = 60.0
     park_after: float = 10.0
     give_way_after: float = 0.25
+    short: int = 128 * 2**10
+    worth_bypassing: int = 256 * 2**10
     max_upstream: int = 256
     queue_timeout: float = 15.0

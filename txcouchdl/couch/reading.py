@@ -6,21 +6,15 @@ Where stored bytes are wanted bytes, it is these. Where they are gzip, it is all
 What is known of them already is read again and skipped.
 """
 
-from typing import Final
-
 from attrs import frozen
 
 from txcouchdl.couch.client import BodyHead
 from txcouchdl.couch.decoding import Decoder, GzipDecoder, GzipRangeDecoder, IdentityDecoder
 from txcouchdl.couch.documents import AttachmentStub, Digest, Storage
+from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.transfer import HELD_BACK, End
 from txcouchdl.couch.wire.pipes import can_tap
 from txcouchdl.protocol.ranges import ByteRange
-
-#: Bytes that are asked for, waited for and sent in one piece: a stream takes longer to prepare than they take to come.
-SHORT: Final = 128 * 2**10
-#: Bytes for which it pays to let them go past this process: for fewer it takes longer to prepare than it saves.
-WORTH_WHILE: Final = 256 * 2**10
 
 
 @frozen
@@ -93,17 +87,16 @@ class Reading:
             return GzipDecoder(self.stub.length)
         return GzipRangeDecoder(self.wanted.offset, self.wanted.length)
 
-    @property
-    def is_short(self) -> bool:
-        """Whether the stored bytes are the wanted ones, and so few that they can be had in one piece."""
-        return self.stub.storage is Storage.IDENTITY and self.length <= SHORT
+    def is_short(self, limits: UpstreamLimits) -> bool:
+        """Whether the stored bytes are the wanted ones, and so few that they are had in one piece."""
+        return self.stub.storage is Storage.IDENTITY and self.length <= limits.short
 
     @property
     def length(self) -> int:
         """Of the wanted bytes, where they are the stored ones."""
         return self.stub.stored_length if self.wanted is None else self.wanted.length
 
-    def may_bypass(self, missing: int) -> bool:
+    def may_bypass(self, missing: int, limits: UpstreamLimits) -> bool:
         """
         Whether stored bytes may go past this process: they are the wanted bytes, they are enough, and whoever has to
         see them can.
@@ -111,7 +104,7 @@ class Reading:
         :param missing: of a body, not read yet.
         """
         is_as_stored = self.stub.storage is Storage.IDENTITY
-        return is_as_stored and missing >= WORTH_WHILE and (self.digest is None or can_tap())
+        return is_as_stored and missing >= limits.worth_bypassing and (self.digest is None or can_tap())
 
     def request(self, known: int) -> Request:
         """

@@ -114,7 +114,7 @@ class AttachmentSource:
         :raises UpstreamFailure: as :meth:`open`.
         """
         reading = plan_reading(self._pinned.stub, byte_range)
-        if not reading.is_short:
+        if not reading.is_short(self._limits):
             return None
         request = reading.request(0)
         if request.end is End.CLOSE:

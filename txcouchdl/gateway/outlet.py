@@ -8,8 +8,6 @@ from twisted.internet.interfaces import IPullProducer
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from txcouchdl.couch.wire.sockets import plain_socket
-
 
 @implementer(IPullProducer)
 class SocketOutlet:
@@ -80,5 +78,5 @@ class SocketOutlet:
 
 def outlet_of(request: Request) -> SocketOutlet | None:
     """The outlet of a response whose bytes are sent as they are; ``None`` if they are not, or it has none."""
-    plain = plain_socket(request.channel.transport)
+    plain = request.channel.site.plain(request.channel.transport)
     return None if plain is None or request.chunked else SocketOutlet(request, plain)

@@ -7,7 +7,7 @@ The access log has a line for each request, broken and refused ones included, an
 from collections.abc import Callable
 from functools import lru_cache
 from time import time
-from typing import cast
+from typing import Any, cast
 
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
@@ -17,6 +17,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 import txcouchdl
+from txcouchdl.couch.wire.sockets import plain_socket
 from txcouchdl.gateway.access_log import access_log_line, refusal_log_line
 from txcouchdl.gateway.channel import GatewayChannel
 from txcouchdl.gateway.connections import Connections
@@ -69,6 +70,10 @@ class GatewaySite(Site):
             date = datetimeToString(now)
             self._common_lines = b"Server: %b\r\nDate: %b\r\n" % (self.server.encode("ascii"), date)
         return self._common_lines
+
+    def plain(self, transport: object) -> Any:
+        """What bytes can leave by past a transport: see :func:`.plain_socket`."""
+        return plain_socket(transport)
 
     def log(self, request: HTTPRequest) -> None:
         self._write_line(access_log_line(self._now(), cast(Request, request)))
