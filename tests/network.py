@@ -8,6 +8,7 @@ Nothing moves by itself: :meth:`Network.run` moves everything until nothing move
 """
 
 from collections.abc import Callable
+from socket import MSG_PEEK
 from typing import Any
 
 from twisted.internet import error
@@ -21,6 +22,7 @@ from zope.interface import implementer
 
 from txcouchdl.couch.wire.connection import Means
 from txcouchdl.couch.wire.line import Lines
+from txcouchdl.couch.wire.pipes import Conduit
 
 #: As twisted.internet.abstract.FileDescriptor.bufferSize.
 SEND_BUFFER = 2**16
@@ -128,15 +130,16 @@ class End:
         self.sent += data[:room]
         return min(room, len(data))
 
-    def recv(self, most: int) -> bytes:
+    def recv(self, most: int, flags: int = 0) -> bytes:
         """What has been sent to it, by no turn of the network's."""
         if self.loss is not None or self.reason is not None:
             raise ConnectionResetError
         data = bytes(self.peer.sent[:most])
         if not data and not self.peer.disconnecting:
             raise BlockingIOError
-        del self.peer.sent[:most]
-        self.peer.delivered += len(data)
+        if not flags & MSG_PEEK:
+            del self.peer.sent[:most]
+            self.peer.delivered += len(data)
         return data
 
     # IPushProducer
@@ -333,17 +336,15 @@ class MemoryConduit:
         self._wake = wake
         self._pipe = bytearray()
         self.missing = missing
-
-    @property
-    def inside(self) -> int:
-        return len(self._pipe)
+        self.inside = 0
 
     def put(self, data: bytes) -> None:
         self._pipe += data
+        self.inside += len(data)
 
     def fill(self) -> int:
         data = self._end.recv(min(self.missing, self.size - self.inside))
-        self._pipe += data
+        self.put(data)
         self.missing -= len(data)
         return len(data)
 
@@ -352,11 +353,13 @@ class MemoryConduit:
         if tap is not None:
             tap(memoryview(bytes(self._pipe[:count])))
         del self._pipe[:count]
+        self.inside -= count
         return count
 
     def take(self) -> bytes:
         taken = bytes(self._pipe)
         self._pipe.clear()
+        self.inside = 0
         return taken
 
     def watch(self) -> None:
@@ -379,7 +382,7 @@ class MemoryMeans(Means):
     def plain(self, transport: object) -> Any:
         return transport if self._is_plain else None
 
-    def conduit(self, plain: Any, low_water: object, missing: int, wake: Callable[[], object]) -> MemoryConduit:
+    def conduit(self, plain: Any, low_water: object, missing: int, wake: Callable[[], object]) -> Conduit:
         return MemoryConduit(plain, missing, wake)
 
 

@@ -1,5 +1,6 @@
 """Reads for all who ask together: how many there are, and that nobody gets one that began before he asked."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -114,7 +115,7 @@ def test_nobody_gets_a_read_that_began_before_he_asked(steps: list[str], chance:
             before = len(library.reads)
             deferred = library.ask()
             asked.append((before, deferred))
-            deferred.addBoth(lambda result, who=len(asked) - 1: results.setdefault(who, result))
+            deferred.addBoth(partial(results.setdefault, len(asked) - 1))
         elif step == "wait":
             library.clock.advance(PATIENCE / 2)
         elif step == "cancel" and asked:

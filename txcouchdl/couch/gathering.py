@@ -82,7 +82,8 @@ class _Batch(Generic[_T]):
         return waiting
 
     def _leave(self, waiting: "Deferred[_T]") -> None:
-        self._waiting.remove(waiting)
+        if waiting in self._waiting:
+            self._waiting.remove(waiting)
         if not self._waiting and self._reading is not None:
             self._reading.cancel()
 

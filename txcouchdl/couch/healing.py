@@ -100,6 +100,8 @@ class StoredBytes:
         self.is_committed = False
         self._is_paused = False
         self._paused_at = 0.0
+        # Whether the pause is one that may take long.
+        self._is_resting = False
         self._is_over = False
         # At most one of these three; none while parked.
         self._opening: Deferred[Body] | None = None
@@ -130,14 +132,16 @@ class StoredBytes:
 
         :param is_brief: whether somebody goes on, or drops it, before any time has passed.
         """
-        if self._is_over or self._is_paused:
+        if self._is_over:
             return
-        self._is_paused = True
-        self._paused_at = self._clock.seconds()
-        if self._transfer is not None:
-            self._transfer.pause()
-        if is_brief:
+        if not self._is_paused:
+            self._is_paused, self._is_resting = True, False
+            self._paused_at = self._clock.seconds()
+            if self._transfer is not None:
+                self._transfer.pause()
+        if is_brief or self._is_resting:
             return
+        self._is_resting = True
         if self._body is not None:
             self._body.rest(self._park)
         self._parking = self._clock.callLater(self._limits.park_after, self._park_in_time)

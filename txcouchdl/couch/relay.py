@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from txcouchdl.couch.wire.pipes import Conduit, Tap
 
-#: Bytes that are moved at one turn of the reactor, about; and where a digest is computed on the way, which takes longer.
+#: Bytes that are moved at one turn of the reactor, about; and where a digest is computed meanwhile, which takes longer.
 _BYTES_A_TURN: Final = 8 * 2**20
 _TAPPED_BYTES_A_TURN: Final = 2**20
 
@@ -130,7 +130,7 @@ class Relay:
             self._next_turn = self._clock.callLater(0, self._take_turn)
 
     def _drain(self) -> bool:
-        """Let go what may. Whether there is room for more."""
+        """Let go what may. Whether there is room for more, and more is wanted."""
         conduit = self._conduit
         while (loose := conduit.inside - self._keep) > 0:
             try:
@@ -143,6 +143,8 @@ class Relay:
                 return False
             self._outlet.passed(count)
             self._receiver.moved(count)
+            if self._is_paused or self._is_over:
+                return False
         return True
 
     def _fill(self) -> bool:

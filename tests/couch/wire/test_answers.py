@@ -227,7 +227,6 @@ def test_a_body_that_breaks_off_is_not_complete(said: bytes, is_wanted_late: boo
     assert (asked.rested, asked.ended) == (0, 1)
 
 
-@pytest.mark.xfail(reason="a body in whole is told as broken if its connection ends before it is wanted")
 @pytest.mark.parametrize("said", [answer(b"body"), _CHUNKED + _CHUNKS])
 def test_a_body_that_came_whole_is_complete_though_its_connection_has_ended(said: bytes) -> None:
     asked = Asked()
@@ -642,7 +641,6 @@ def test_a_conduit_has_higher_marks() -> None:
     assert asked.socket.mark == 2**19
 
 
-@pytest.mark.xfail(reason="the error goes through, and nobody reads on")
 def test_without_room_for_a_pipe_bytes_go_the_portable_way() -> None:
     """File descriptors may be gone."""
     asked = Asked(is_plain=True)

@@ -575,7 +575,6 @@ def test_closing_takes_no_longer_than_some_seconds(monkeypatch: pytest.MonkeyPat
     assert len([outcome(each) for each in closings]) == 1
 
 
-@pytest.mark.xfail(reason="whatever still closes is cancelled, and nobody takes its error")
 def test_a_node_that_does_not_let_go_leaves_no_error_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = Wire()
     wire.rest(1)
@@ -585,7 +584,6 @@ def test_a_node_that_does_not_let_go_leaves_no_error_behind(monkeypatch: pytest.
     assert [outcome(each) for each in closings] == [None]
 
 
-@pytest.mark.xfail(reason="the first of two closings is never told")
 def test_closing_twice_is_closing_once() -> None:
     wire = Wire()
     wire.rest(1)
@@ -594,7 +592,6 @@ def test_closing_twice_is_closing_once() -> None:
     assert [closing.called for closing in closings] == [True, True]
 
 
-@pytest.mark.xfail(reason="it rests for 240 s")
 def test_what_comes_to_rest_behind_the_close_is_closed_too() -> None:
     wire = Wire()
     exchange = wire.ask()

@@ -118,7 +118,6 @@ def test_the_last_bytes_of_what_breaks_do_not_leave(server: socket.socket) -> No
         assert relaying.outlet.told == ["claimed", "released"]
 
 
-@pytest.mark.xfail(reason="a relay that is paused within goes on, and watches its source")
 def test_whoever_pauses_while_he_is_told_gets_no_more(server: socket.socket) -> None:
     with no_leaks(), way_over(server, 50_000) as way:
         relaying = Relaying(way)
@@ -132,7 +131,6 @@ def test_whoever_pauses_while_he_is_told_gets_no_more(server: socket.socket) -> 
         assert sum(relaying.receiver.moves) == 40_000 - _KEEP
 
 
-@pytest.mark.xfail(reason="a relay that is dropped within takes from a pipe that is closed")
 def test_whoever_drops_it_while_he_is_told_hears_no_more(server: socket.socket) -> None:
     """The conduit is closed with it: its pipe may be somebody else's already, and so may the numbers of its ends."""
     with no_leaks(), way_over(server, 5000) as way:

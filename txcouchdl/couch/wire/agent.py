@@ -40,7 +40,8 @@ class LineAgent:
         :param uri: begins with the base.
         :return: fails with an :class:`~txcouchdl.couch.errors.UpstreamFailure`.
         """
-        assert method == b"GET" and headers is None and bodyProducer is None
+        if method != b"GET" or headers is not None or bodyProducer is not None:
+            raise ValueError("nothing but the prepared GETs is sent")
         return cast("Deferred[IResponse]", self._line.ask(self._head.request(uri[self._base :])))
 
 

@@ -140,8 +140,8 @@ class Body:
         if connection is not None:
             connection.answered(is_clean=is_clean, is_paused=self._is_paused or self._is_held)
             self._given_back = connection
-            self._tell_end(end)
-            self._given_back = None
+        self._tell_end(end)
+        self._given_back = None
 
     def _tell_end(self, end: Failure) -> None:
         protocol, self._protocol = self._protocol, None
@@ -225,7 +225,12 @@ class Body:
         self._transport.pauseProducing()
         self._low_water = self._low_water or connection.low_water(ONE_READ)
         self._low_water.widen(_MANY_READS)
-        self._conduit = connection.conduit(self._low_water, self._missing, wake)
+        try:
+            self._conduit = connection.conduit(self._low_water, self._missing, wake)
+        except OSError:
+            # No descriptors for a pipe.
+            if not self._is_paused:
+                self._transport.resumeProducing()
         return self._conduit
 
     def conducted(self) -> None:
@@ -244,8 +249,8 @@ class Body:
 
     @property
     def _transport(self) -> IPushProducer:
-        assert self._connection is not None
-        return cast(IPushProducer, self._connection.transport)
+        """The connection's, while there is one."""
+        return cast(IPushProducer, cast("Connection", self._connection).transport)
 
     def _forget_socket(self) -> None:
         if self._low_water is not None:

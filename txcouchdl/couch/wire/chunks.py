@@ -27,7 +27,9 @@ class ChunkDecoder:
     def __init__(self) -> None:
         self.is_complete = False
         self.surplus = b""
+        # What is not decoded yet, from a place on.
         self._pending = b""
+        self._at = 0
         # Bytes of the chunk that are still to come; with the line end behind it.
         self._missing = 0
         self._is_in_chunk = False
@@ -43,18 +45,19 @@ class ChunkDecoder:
         body: list[bytes] = []
         while not self.is_complete and self._step(body):
             pass
+        self._pending, self._at = self._pending[self._at :], 0
         return b"".join(body)
 
     def _step(self, body: list[bytes]) -> bool:
         """Whether there was something to do."""
         if self._is_in_chunk:
             return self._take_chunk(body)
-        line, end, rest = self._pending.partition(b"\r\n")
-        if len(line) > _LONGEST_LINE:
+        end = self._pending.find(b"\r\n", self._at)
+        if (end if end >= 0 else len(self._pending)) - self._at > _LONGEST_LINE:
             raise BadChunks("a line is too long")
-        if not end:
+        if end < 0:
             return False
-        self._pending = rest
+        line, self._at = self._pending[self._at : end], end + 2
         if self._is_in_trailer:
             self._take_trailer(line)
         else:
@@ -70,16 +73,16 @@ class ChunkDecoder:
         self._is_in_trailer = not self._missing
 
     def _take_chunk(self, body: list[bytes]) -> bool:
-        taken = self._pending[: self._missing]
+        taken = self._pending[self._at : self._at + self._missing]
         if taken:
             body.append(taken)
             self._missing -= len(taken)
-            self._pending = self._pending[len(taken) :]
-        if self._missing or len(self._pending) < 2:
+            self._at += len(taken)
+        if self._missing or len(self._pending) - self._at < 2:
             return False
-        if not self._pending.startswith(b"\r\n"):
+        if not self._pending.startswith(b"\r\n", self._at):
             raise BadChunks("a chunk has another length than its size")
-        self._pending = self._pending[2:]
+        self._at += 2
         self._is_in_chunk = False
         return True
 
@@ -89,4 +92,4 @@ class ChunkDecoder:
             raise BadChunks("the trailer section is too long")
         if not line:
             self.is_complete = True
-            self.surplus, self._pending = self._pending, b""
+            self.surplus, self._pending, self._at = self._pending[self._at :], b"", 0

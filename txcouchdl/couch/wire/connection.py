@@ -2,11 +2,12 @@
 A connection to a node: one exchange after the other.
 """
 
+import socket
 from collections.abc import Callable
 from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer, ITCPTransport
+from twisted.internet.interfaces import IPushProducer, ISSLTransport, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
@@ -76,6 +77,19 @@ class Connection(Protocol):
     def connectionMade(self) -> None:
         self.plain = self._means.plain(self.transport)
         cast(ITCPTransport, self.transport).setTcpNoDelay(True)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing has come at rest, as far as can be seen at once: no bytes, and no end."""
+        if self.plain is None:
+            return True
+        try:
+            self.plain.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
 
     def ask(self, request: bytes, *, is_to_close: bool) -> "Deferred[Answer]":
         """
@@ -147,12 +161,13 @@ class Connection(Protocol):
         """
         self._body = None
         self._is_used = True
+        if is_paused:
+            # TLS has a goodbye to read before it closes.
+            cast(IPushProducer, self.transport).resumeProducing()
         if self._is_last or not is_clean:
             self.close()
-            return
-        if is_paused:
-            cast(IPushProducer, self.transport).resumeProducing()
-        self._rested(self)
+        else:
+            self._rested(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.plain = None
@@ -174,7 +189,12 @@ class Connection(Protocol):
     def close(self) -> None:
         """End it: nothing is under way."""
         self.plain = None
-        cast(ITCPTransport, self.transport).loseConnection()
+        transport = cast(ITCPTransport, self.transport)
+        if ISSLTransport.providedBy(transport):
+            # It would wait for the node's goodbye, however long that takes.
+            transport.abortConnection()
+        else:
+            transport.loseConnection()
 
     def abort(self) -> None:
         """End it at once."""

@@ -104,7 +104,7 @@ def _framed(status: int, fields: dict[bytes, bytes], is_last: bool) -> AnswerHea
         return AnswerHead(status, fields, Framing.CLOSE, None, True)
     if b"," in claimed:
         # Repeated, with the same number, it is that number.
-        numbers = {number.strip() for number in claimed.split(b",")}
+        numbers = {number.strip(b" \t") for number in claimed.split(b",")}
         claimed = numbers.pop() if len(numbers) == 1 else b""
     if not _LENGTH.fullmatch(claimed):
         raise BadHead("an answer has a malformed Content-Length")

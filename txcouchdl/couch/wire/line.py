@@ -56,7 +56,7 @@ class Lines:
         if not is_secure:
             return endpoint
         policy = BrowserLikePolicyForHTTPS()
-        return cast(IStreamClientEndpoint, wrapClientTLS(policy.creatorForNetloc(host.encode("ascii"), port), endpoint))
+        return wrapClientTLS(policy.creatorForNetloc(host.encode("ascii"), port), endpoint)
 
     def endpoint(self, host: str, port: int) -> IStreamClientEndpoint:
         """To a port of a host."""
@@ -64,7 +64,7 @@ class Lines:
 
     def close(self) -> "Deferred[None]":
         """Close the idle connections. Fires soon, also when a node does not let go of one."""
-        closing = DeferredList([line.close() for line in self._lines])
+        closing = DeferredList([line.close() for line in self._lines], consumeErrors=True)
         closed: Deferred[None] = closing.addCallback(lambda _: None)
         return closed.addTimeout(_CLOSE_TIMEOUT, self.reactor, onTimeoutCancel=lambda *_: None)
 
@@ -84,7 +84,8 @@ class Line:
         # With the time since when they rest; who came last is taken first.
         self._idle: deque[tuple[Connection, float]] = deque()
         self._closing: set[Connection] = set()
-        self._closed: Deferred[None] | None = None
+        self._closed: list[Deferred[None]] = []
+        self._is_closed = False
         self._pruning: Any = None
 
     def ask(self, request: bytes, *, is_to_close: bool = False) -> "Deferred[Answer]":
@@ -94,9 +95,9 @@ class Line:
 
         :return: cancelled, it fails with a CancelledError, wherever it is.
         """
-        if not self._idle:
+        connection = self._rested()
+        if connection is None:
             return self._ask_anew(request, is_to_close)
-        connection, _ = self._idle.pop()
 
         def ask_again(failure: Failure) -> "Deferred[Answer]":
             failure.trap(NeverAnswered)
@@ -104,11 +105,20 @@ class Line:
 
         return connection.ask(request, is_to_close=is_to_close).addErrback(ask_again)
 
+    def _rested(self) -> Connection | None:
+        """The one that came to rest last, of those that can still be used."""
+        while self._idle:
+            connection, _ = self._idle.pop()
+            if connection.is_silent:
+                return connection
+            connection.abort()
+        return None
+
     def _ask_anew(self, request: bytes, is_to_close: bool) -> "Deferred[Answer]":
         return self._connect().addCallback(lambda connection: connection.ask(request, is_to_close=is_to_close))
 
     def _connect(self) -> "Deferred[Connection]":
-        """A new connection. What Twisted makes of a cancellation depends on how far it is; this is cancelled at once."""
+        """A new connection. What Twisted makes of a cancellation depends on how far it is; we cancel at once."""
 
         def cancel(waiting: "Deferred[Connection]") -> None:
             waiting.errback(CancelledError())
@@ -143,6 +153,9 @@ class Line:
 
     def _rest(self, connection: Connection) -> None:
         """It can be used again."""
+        if self._is_closed:
+            connection.close()
+            return
         if len(self._idle) == IDLE_CONNECTIONS:
             oldest, _ = self._idle.popleft()
             oldest.close()
@@ -168,25 +181,29 @@ class Line:
                 self._idle.remove(each)
                 break
         self._closing.discard(connection)
-        if self._closed is not None and not self._closing:
-            closed, self._closed = self._closed, None
-            closed.callback(None)
+        if not self._closing:
+            self._tell_closed()
 
     def close(self) -> "Deferred[None]":
-        """Close the idle connections. Fires when they are."""
+        """Close the idle connections, and the others when they come to rest. Fires when the former are."""
+        self._is_closed = True
         if self._pruning is not None:
             self._pruning.cancel()
             self._pruning = None
-        self._closing = {connection for connection, _ in self._idle}
+        self._closing |= {connection for connection, _ in self._idle}
         closed: Deferred[None] = Deferred()
-        self._closed = closed
+        self._closed.append(closed)
         idle, self._idle = self._idle, deque()
         for connection, _ in idle:
             connection.close()
-        if not idle:
-            self._closed = None
-            closed.callback(None)
+        if not self._closing:
+            self._tell_closed()
         return closed
+
+    def _tell_closed(self) -> None:
+        closed, self._closed = self._closed, []
+        for each in closed:
+            each.callback(None)
 
 
 class _ConnectionFactory(Factory):

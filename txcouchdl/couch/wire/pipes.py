@@ -197,8 +197,10 @@ class SocketConduit:
 
     def doRead(self) -> None:
         self._is_woken = True
-        self._wake()
-        self._is_woken = False
+        try:
+            self._wake()
+        finally:
+            self._is_woken = False
 
     def connectionLost(self, reason: Failure = Failure(ConnectionLost())) -> None:  # noqa: B008
         # The reactor has seen the end before us. What is there can still be read.
@@ -208,13 +210,15 @@ class SocketConduit:
 
 # Tapping.
 
+_Tee = Callable[[int, int, int, int], int]
+
 
 def can_tap() -> bool:
-    """Whether the system has tee(2)."""
-    return _tee is not None
+    """Whether the system has tee(2), and there is a pipe for the doubles."""
+    return _tee is not None and _double() is not None
 
 
-def _find_tee() -> Callable[[int, int, int, int], int] | None:
+def _find_tee() -> _Tee | None:
     """Python has no name for it."""
     try:
         tee = ctypes.CDLL(None, use_errno=True).tee
@@ -222,35 +226,48 @@ def _find_tee() -> Callable[[int, int, int, int], int] | None:
         return None
     tee.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_size_t, ctypes.c_uint]
     tee.restype = ctypes.c_ssize_t
-    return cast(Callable[[int, int, int, int], int], tee)
+    return cast(_Tee, tee)
 
 
 _tee: Final = _find_tee()
+_doubles: Final[list[Pipe]] = []
 _buffer: Final = memoryview(bytearray(_HASHED_AT_ONCE))
+
+
+def _double() -> Pipe | None:
+    """The pipe for doubles, which is empty whenever nobody taps: one is enough for all."""
+    if not _doubles:
+        try:
+            _doubles.append(Pipe())
+        except OSError:
+            return None
+    return _doubles[0]
 
 
 def _drain_tapped(pipe: Pipe, outlet: int, most: int, tap: Tap) -> int:
     """
     Double what is there, let go what can, and look at as much of the double: it is the very pages that went.
     """
-    double = Pipe.get()
-    doubled = 0
-    shown = 0
+    double = _double()
+    if double is None or _tee is None:
+        raise BrokenPipeError
+    doubled = shown = 0
     try:
-        doubled = _doubled(pipe, double, most)
+        doubled = _doubled(_tee, pipe, double, most)
         drained = os.splice(pipe.reading, outlet, doubled, flags=_FLAGS)
         while shown < drained:
             read = os.readv(double.reading, [_buffer[: drained - shown]])
             tap(_buffer[:read])
             shown += read
     finally:
-        double.give_back(is_empty=shown == doubled)
+        if shown != doubled:
+            _doubles.remove(double)
+            double.give_back(is_empty=False)
     return drained
 
 
-def _doubled(pipe: Pipe, double: Pipe, most: int) -> int:
-    assert _tee is not None
-    doubled = _tee(pipe.reading, double.writing, most, _FLAGS)
+def _doubled(tee: _Tee, pipe: Pipe, double: Pipe, most: int) -> int:
+    doubled = tee(pipe.reading, double.writing, most, _FLAGS)
     if doubled < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

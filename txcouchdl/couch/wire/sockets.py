@@ -8,6 +8,7 @@ the way of, and system calls that only Linux has.
 import os
 import socket
 import sys
+from contextlib import suppress
 from typing import Final
 
 from twisted.internet.interfaces import ITransport
@@ -33,10 +34,8 @@ def send_now(transport: ITransport, plain: socket.socket | None, data: bytes) ->
     :param plain: the transport's socket, if it has a plain one. Everything that was written before must have been sent.
     """
     if plain is not None:
-        try:
+        # Where it is full, or broken, what is to be done is the transport's.
+        with suppress(OSError):
             data = data[plain.send(data) :]
-        except OSError:
-            # Full, or broken: what is to be done then is the transport's.
-            pass
     if data:
         transport.write(data)
