@@ -395,6 +395,22 @@ def test_a_revision_that_was_asked_for_is_not_followed() -> None:
 # Parking
 
 
+def test_who_takes_nothing_of_what_is_inflated_holds_none_either() -> None:
+    """Its transfer was paused before: for as long as many bytes take to be inflated and skipped."""
+    text = b"0" * (4 * 2**20) + random.Random(1).randbytes(2**20).hex().encode()
+    house = House({"f": Stored.compressed(text)})
+    client = house.send(f"/db/doc/f?token={TOKEN}", {"Range": f"bytes={4 * 2**20}-"})
+    client.transport.pauseProducing()
+    house.network.run()
+    assert house.cluster._members[0].busy == 1
+    house.network.elapse(30)
+    assert house.cluster._members[0].busy == 0
+    client.transport.resumeProducing()
+    house.network.run()
+    assert client.received.endswith(text[4 * 2**20 :])
+    house.assert_at_rest()
+
+
 @pytest.mark.parametrize("name", IDENTITY)
 @pytest.mark.parametrize("pauses", [1, 3])
 def test_a_paused_client_holds_no_connection_to_couchdb(name: str, pauses: int) -> None:

@@ -2,11 +2,16 @@
 A client's socket, for bytes that pass its transport by: see :class:`~txcouchdl.couch.relay.Outlet`.
 """
 
+import socket
 from typing import Any, Final
 
 from twisted.internet.interfaces import IPullProducer
 from twisted.web.server import Request
 from zope.interface import implementer
+
+#: Bytes that the kernel takes for a client beyond what it has sent him. It would take megabytes from us, for each who
+#: has stopped reading.
+MOST_UNSENT: Final = 256 * 2**10
 
 
 @implementer(IPullProducer)
@@ -31,6 +36,7 @@ class SocketOutlet:
         self._is_leaving = False
         if not self._is_claimed:
             self._is_claimed = True
+            self.plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MOST_UNSENT)
             self._transport.unregisterProducer()
             self._transport.registerProducer(self, False)
         self.full()
