@@ -18,7 +18,7 @@ from attrs import field, frozen
 from benchmarks.load import Address, Request, WrongAnswer, run_load
 from benchmarks.peers import configurations
 from benchmarks.processes import Program, Room, StartFailed, free_port
-from benchmarks.upstreams import TOKEN, Upstream, nginx_command, nginx_user
+from benchmarks.upstreams import DOCUMENT, TOKEN, Upstream, document_of, nginx_command, nginx_user
 
 #: The one that all others are compared with.
 OURS = "txcouchdl"
@@ -37,12 +37,14 @@ class Gateway:
     :ivar program: ``None`` for an upstream.
     :ivar path: of the attachment, with its token where one is wanted.
     :ivar fields: header fields of every request.
+    :ivar documents: how many there are that have it.
     """
 
     address: Address
     program: Program | None
     path: str
     fields: Mapping[str, str] = field(factory=dict)
+    documents: int = 1
 
     def request(
         self,
@@ -51,22 +53,25 @@ class Gateway:
         more: Mapping[str, str] | None = None,
         first_pos: int | None = None,
         token: str = TOKEN,
+        document: int = 0,
     ) -> Request:
         """
         A GET of the attachment.
 
+        :param document: the number of the one that it is asked for by.
         :param more: header fields of this request.
         :param token: what to send in place of the right one.
         """
         host, port = self.address
         fields = {"Host": f"{host}:{port}", **self.fields, **(more or {})}
-        lines = [f"GET {self.path.replace(TOKEN, token)} HTTP/1.1", *(f"{name}: {fields[name]}" for name in fields)]
+        path = self.path.replace(TOKEN, token).replace(f"/{DOCUMENT}/", f"/{document_of(document % self.documents)}/")
+        lines = [f"GET {path} HTTP/1.1", *(f"{name}: {fields[name]}" for name in fields)]
         return Request(("\r\n".join(lines) + "\r\n\r\n").encode("ascii"), status, length, first_pos)
 
-    def range(self, first_pos: int, length: int, is_checked: bool = False) -> Request:
+    def range(self, first_pos: int, length: int, is_checked: bool = False, document: int = 0) -> Request:
         """A GET of a range; its bytes are compared if they are to be checked."""
         field = {"Range": f"bytes={first_pos}-{first_pos + length - 1}"}
-        return self.request(206, length, field, first_pos if is_checked else None)
+        return self.request(206, length, field, first_pos if is_checked else None, document=document)
 
 
 #: What starts a gateway: its command, with the directory it may write to, its port and its upstream.
@@ -98,13 +103,14 @@ class Contestant:
         """
         if self.command is None:
             fields = {} if upstream.authorization is None else {"Authorization": upstream.authorization}
-            yield Gateway(upstream.address, None, upstream.path, fields)
+            yield Gateway(upstream.address, None, upstream.path, fields, upstream.documents)
             return
         place = room.place(self.name)
         port = free_port()
         command = self.command(place, port, upstream)
         program = room.start(command, place, {"COUCHDB_URL": upstream.url, **_ONE_CORE})
-        gateway = Gateway(("127.0.0.1", port), program, f"{upstream.path}?token={TOKEN}")
+        path = f"{upstream.path}?token={TOKEN}"
+        gateway = Gateway(("127.0.0.1", port), program, path, documents=upstream.documents)
         try:
             program.wait_for(lambda: _answers(gateway))
             yield gateway

@@ -1,9 +1,11 @@
 """
 What the gateways stand in front of.
 
-*fast* is an nginx that serves files from memory and a document that looks like CouchDB's: it costs next to nothing, so
-that the gateways' own cost shows. *bounded* is the same, and sends no more than 64 KiB before it is read, so that many
-stalled streams do not take all memory for sockets. *couchdb* is a real one, as ``COUCHDB_URL`` names it.
+*fast* is an nginx that serves a file from memory and documents that look like CouchDB's: it costs next to nothing, so
+that the gateways' own cost shows. There are so many documents that nobody asks for one twice at the same time: who
+reads it once for several requests would seem to read it in less time. *bounded* is the same, and sends no more than 64
+KiB before it is read, so that many stalled streams do not take all memory for sockets. *couchdb* is a real one, as
+``COUCHDB_URL`` names it.
 """
 
 import base64
@@ -29,6 +31,8 @@ TOKEN = "open-sesame-and-let-me-in"
 DOCUMENT = "doc"
 _MEMORY = Path("/dev/shm")
 _REVISION = "1-3c5b0e5d2f0c4b6f9d6f8a3e1b7c9d2e"
+#: More than there are connections.
+_DOCUMENTS = 256
 
 
 @frozen
@@ -39,6 +43,7 @@ class Upstream:
     :ivar attachment: the name of the one that is read.
     :ivar length: its length.
     :ivar etag: its ETag, quoted.
+    :ivar documents: how many there are that have it.
     """
 
     kind: str
@@ -47,6 +52,7 @@ class Upstream:
     attachment: str
     length: int
     etag: str
+    documents: int = 1
 
     @property
     def address(self) -> tuple[str, int]:
@@ -66,6 +72,11 @@ class Upstream:
     def path(self) -> str:
         """The attachment's."""
         return f"/{self.database}/{DOCUMENT}/{self.attachment}"
+
+
+def document_of(number: int) -> str:
+    """The id of a document, the first being number 0."""
+    return DOCUMENT if number == 0 else f"{DOCUMENT}{number}"
 
 
 def nginx_command() -> str | None:
@@ -107,13 +118,13 @@ http {{
         listen 127.0.0.1:{port} backlog=4096;
         listen 127.0.0.1:{bounded_port} backlog=4096 sndbuf=64k;
         location = /_up {{ default_type application/json; return 200 '{{"status":"ok"}}'; }}
-        location = /bench/doc {{
+        location ~ ^/bench/(doc[0-9]*)$ {{
             default_type application/json;
-            alias {files}/document.json;
+            alias {files}/$1.json;
             add_header ETag '"{revision}"';
         }}
-        location /bench/doc/ {{
-            alias {files}/;
+        location ~ ^/bench/doc[0-9]*/(.*)$ {{
+            alias {files}/$1;
             add_header ETag '{etag}';
         }}
     }}
@@ -141,9 +152,11 @@ def fast_upstream(room: Room, length: int, descriptors: int) -> Iterator[tuple[U
             "length": length,
             "stub": True,
         }
-        document = {"_id": DOCUMENT, "_rev": _REVISION, "download_token": TOKEN, "_attachments": {name: stub}}
-        (files / "document.json").write_text(json.dumps(document) + "\n", "ascii")
-        upstream = Upstream("fast", f"http://127.0.0.1:{free_port()}", "bench", name, length, f'"{digest}"')
+        for number in range(_DOCUMENTS):
+            document_id = document_of(number)
+            document = {"_id": document_id, "_rev": _REVISION, "download_token": TOKEN, "_attachments": {name: stub}}
+            (files / f"{document_id}.json").write_text(json.dumps(document) + "\n", "ascii")
+        upstream = Upstream("fast", f"http://127.0.0.1:{free_port()}", "bench", name, length, f'"{digest}"', _DOCUMENTS)
         bounded = evolve(upstream, kind="bounded", url=f"http://127.0.0.1:{free_port()}")
         place = room.place("upstream")
         configuration = place / "nginx.conf"

@@ -150,23 +150,28 @@ def but_the_first_byte(gateway: Gateway, upstream: Upstream) -> Iterable[Request
 
 
 def ranges(length: int) -> _Requests:
-    """Ranges of a length, every other one at a multiple of 64 KiB; the same ones for everybody."""
+    """
+    Ranges of a length, every other one at a multiple of 64 KiB, each of another document than the one before; the same
+    ones for everybody.
+    """
 
     def requests(gateway: Gateway, upstream: Upstream) -> Iterable[Request]:
         chance = random.Random(length)
         places = [chance.randrange(upstream.length - length + 1) for _ in range(_RANGES)]
         places[::2] = [place & ~0xFFFF for place in places[::2]]
-        return cycle([gateway.range(place, length, index % _CHECKED == 0) for index, place in enumerate(places)])
+        return cycle([gateway.range(place, length, index % _CHECKED == 0, index) for index, place in enumerate(places)])
 
     return requests
 
 
 def not_modified(gateway: Gateway, upstream: Upstream) -> Iterable[Request]:
-    return cycle([gateway.request(304, 0, {"If-None-Match": upstream.etag})])
+    fields = {"If-None-Match": upstream.etag}
+    return cycle([gateway.request(304, 0, fields, document=number) for number in range(upstream.documents)])
 
 
 def wrong_token(gateway: Gateway, upstream: Upstream) -> Iterable[Request]:
-    return cycle([gateway.request(403, None, token="no-sesame")])
+    numbers = range(upstream.documents)
+    return cycle([gateway.request(403, None, token="no-sesame", document=number) for number in numbers])
 
 
 def md5_seconds_per_gb() -> float:

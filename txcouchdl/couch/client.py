@@ -13,8 +13,7 @@ from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from attrs import frozen
-from twisted.internet import defer
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IProtocol, IReactorTime
 from twisted.logger import Logger
 
@@ -111,17 +110,17 @@ class CouchClient:
         """
         query = "?att_encoding_info=true" + (f"&rev={quote_segment(rev)}" if rev is not None else "")
         target = document_path(database, document_id) + query
-        reading = Deferred.fromCoroutine(self._read_document(target, document_id))
-        document = await self._within(reading, self._answer_timeout)
+        document = await self._read_document(target, document_id)
         if document is not None and rev is not None and document.rev != rev:
             raise BadUpstream(f"{self}: another revision than asked for")
         return document
 
     async def _read_document(self, target: str, document_id: str) -> Document | None:
-        response = await self._documents.get(f"{self._node.base}{target}")
+        deadline = self._clock.seconds() + self._answer_timeout
+        response = await self._by(deadline, self._documents.get(f"{self._node.base}{target}"))
         if response.code == 200:
-            return parse_document(await collect(response, MAX_DOCUMENT), document_id)
-        error = await error_text(response)
+            return parse_document(await self._by(deadline, collect(response, MAX_DOCUMENT)), document_id)
+        error = await self._by(deadline, error_text(response))
         if response.code in {400, 404}:
             return None
         if _NOT_A_MEMBER in error or (_NOBODY in error and self._node.authorization is None):
@@ -146,7 +145,8 @@ class CouchClient:
         wanted = b"" if byte_range is None else b"Range: bytes=%d-%d\r\n" % (byte_range.first, byte_range.last)
         target = f"{attachment_path(address)}?rev={quote_segment(rev)}"
         request = self._bodies[gzip].request(target.encode("ascii"), wanted + (_CLOSE if closing else b""))
-        answer = await self._within(self._line.ask(request, is_to_close=closing), self._answer_timeout)
+        deadline = self._clock.seconds() + self._answer_timeout
+        answer = await self._by(deadline, self._line.ask(request, is_to_close=closing))
         if answer.code not in {200, 206}:
             abandon(answer)
             raise self._failure(answer)
@@ -159,19 +159,29 @@ class CouchClient:
 
         :raises UpstreamFailure: if it says that it is not, or nothing in time.
         """
-        await self._within(Deferred.fromCoroutine(self._probe()), _PROBE_TIMEOUT)
-
-    async def _probe(self) -> None:
-        response = await self._documents.get(f"{self._node.base}/_up")
-        said = await error_text(response)
+        deadline = self._clock.seconds() + _PROBE_TIMEOUT
+        response = await self._by(deadline, self._documents.get(f"{self._node.base}/_up"))
+        said = await self._by(deadline, error_text(response))
         if response.code >= 500 or (response.code == 404 and b'"status"' in said):
             raise UpstreamUnavailable(f"{self}: /_up answers {response.code}")
 
-    async def _within(self, waiting: "Deferred[_T]", seconds: float) -> _T:
+    async def _by(self, deadline: float, waiting: "Deferred[_T]") -> _T:
+        """
+        :raises UpstreamTimeout: if it is not there by then.
+        """
+        if waiting.called and not waiting.paused:
+            # It is there, and no time is needed.
+            return await waiting
+        timer = self._clock.callLater(max(0.0, deadline - self._clock.seconds()), waiting.cancel)
         try:
-            return await waiting.addTimeout(seconds, self._clock)
-        except defer.TimeoutError:
-            raise UpstreamTimeout(f"{self}: no answer in {seconds:g} s") from None
+            return await waiting
+        except CancelledError:
+            if not timer.active():
+                raise UpstreamTimeout(f"{self}: no answer in time") from None
+            raise
+        finally:
+            if timer.active():
+                timer.cancel()
 
     def _failure(self, response: Answer) -> Exception:
         """What a status that is no body means for an attachment or a document."""

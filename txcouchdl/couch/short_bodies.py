@@ -52,12 +52,14 @@ def gather(deliver: Callable[[IProtocol], object], limit: int, digest: Digest | 
     return collector.finished
 
 
-async def error_text(response: IResponse) -> bytes:
+def error_text(response: IResponse) -> "Deferred[bytes]":
     """The body of an error, or nothing of it. It is read so that the connection can be used again."""
-    try:
-        return await collect(response, MAX_ERROR)
-    except UpstreamFailure:
+
+    def nothing(failure: Failure) -> bytes:
+        failure.trap(UpstreamFailure)
         return b""
+
+    return collect(response, MAX_ERROR).addErrback(nothing)
 
 
 class _Collector(Protocol):
