@@ -139,6 +139,10 @@ def _target(link: str) -> str:
         return ""
 
 
+#: File descriptors of pipes that a gateway has at rest, at the most: those for whoever needs one next, and one more.
+PIPES_AT_REST = 2 * (16 + 1)
+
+
 def descriptors(pid: int) -> int:
     """How many file descriptors a process has."""
     return len(os.listdir(f"/proc/{pid}/fd"))

@@ -24,7 +24,19 @@ from typing import IO, cast
 import pytest
 from attrs import frozen
 
-from tests.nodes import DATABASE, DOCUMENT, NAME, TOKEN, UNMEASURED, Node, descriptors, fill, needs_proc, node
+from tests.nodes import (
+    DATABASE,
+    DOCUMENT,
+    NAME,
+    PIPES_AT_REST,
+    TOKEN,
+    UNMEASURED,
+    Node,
+    descriptors,
+    fill,
+    needs_proc,
+    node,
+)
 from tests.running import ANY_PORT, PATIENCE, Running, beat, curl, curl_command, needs_curl, running
 
 pytestmark = [needs_curl, needs_proc]
@@ -171,9 +183,10 @@ class Scene:
         for each in self.nodes:
             each.kill()
         deadline = monotonic() + PATIENCE
-        while descriptors(self.gateway.pid) > self.descriptors and monotonic() < deadline:
+        most = self.descriptors + PIPES_AT_REST
+        while descriptors(self.gateway.pid) > most and monotonic() < deadline:
             beat(self.gateway.port())
-        assert descriptors(self.gateway.pid) <= self.descriptors
+        assert descriptors(self.gateway.pid) <= most
 
 
 @contextmanager

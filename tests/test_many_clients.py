@@ -17,7 +17,20 @@ from time import monotonic
 import pytest
 from attrs import frozen
 
-from tests.nodes import DATABASE, DOCUMENT, NAME, TOKEN, UNMEASURED, Node, descriptors, fill, needs_proc, node, resident
+from tests.nodes import (
+    DATABASE,
+    DOCUMENT,
+    NAME,
+    PIPES_AT_REST,
+    TOKEN,
+    UNMEASURED,
+    Node,
+    descriptors,
+    fill,
+    needs_proc,
+    node,
+    resident,
+)
 from tests.running import PATIENCE, Running, beat, needs_curl, read_to_end, running
 
 pytestmark = [needs_curl, needs_proc]
@@ -191,4 +204,4 @@ def test_a_thousand_clients(kind: Callable[[], Kind], tmp_path: Path) -> None:
             assert it.memory() - start <= CLIENTS * wanted.most
         # The connections that are kept end with the node.
         it.node.kill()
-        it.wait_for_descriptors(table)
+        it.wait_for_descriptors(table + PIPES_AT_REST)
