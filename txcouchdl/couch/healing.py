@@ -203,7 +203,7 @@ class StoredBytes:
                 healings=self._healings,
             )
         self._loss = None
-        transfer = Transfer(request.count, request.end, self._limits.stall_timeout, self._clock, self)
+        transfer = Transfer(request.count, request.is_closing, self._limits.stall_timeout, self._clock, self)
         self._transfer = transfer
         body.deliver(transfer)
         if self._is_paused:

@@ -12,7 +12,7 @@ from txcouchdl.couch.client import BodyHead
 from txcouchdl.couch.decoding import Decoder, GzipDecoder, GzipRangeDecoder, IdentityDecoder
 from txcouchdl.couch.documents import AttachmentStub, Digest, Storage
 from txcouchdl.couch.limits import UpstreamLimits
-from txcouchdl.couch.transfer import HELD_BACK, End
+from txcouchdl.couch.transfer import HELD_BACK
 from txcouchdl.couch.wire.pipes import can_tap
 from txcouchdl.protocol.ranges import ByteRange
 
@@ -25,24 +25,19 @@ class Request:
     :ivar byte_range: which; ``None`` for all.
     :ivar count: how many those are.
     :ivar skip: how many of them, from the first, are known already.
-    :ivar end: what shows that they have all come.
+    :ivar is_closing: whether the body is to go on until the connection closes, so that nothing behind it is overlooked.
     """
 
     byte_range: ByteRange | None
     count: int
     skip: int
-    end: End
+    is_closing: bool
     _stub: AttachmentStub
 
     @property
     def is_gzip(self) -> bool:
         """Whether they are gzip, and to be asked for as such."""
         return self._stub.storage is not Storage.IDENTITY
-
-    @property
-    def is_closing(self) -> bool:
-        """Whether the body is to go on until the connection closes, so that nothing behind it is overlooked."""
-        return self.end is End.CLOSE
 
     def problem(self, head: BodyHead) -> str | None:
         """What is wrong with an answer, in words of ours; ``None`` if it promises what was asked for."""
@@ -115,17 +110,17 @@ class Reading:
         """
         length = self.stub.stored_length
         if self.stub.storage is not Storage.IDENTITY or (self.wanted is None and not known):
-            return Request(None, length, known, End.DIGEST, self.stub)
+            return Request(None, length, known, False, self.stub)
         if self.wanted is None:
-            return Request(ByteRange(known, length - 1), length - known, 0, End.DIGEST, self.stub)
+            return Request(ByteRange(known, length - 1), length - known, 0, False, self.stub)
         return self._request_range(ByteRange(self.wanted.first + known, self.wanted.last))
 
     def _request_range(self, missing: ByteRange) -> Request:
         """A range of stored bytes: with a margin behind it, or to the end of the attachment."""
         if missing.last + HELD_BACK >= self.stub.stored_length:
-            return Request(missing, missing.length, 0, End.CLOSE, self.stub)
+            return Request(missing, missing.length, 0, True, self.stub)
         asked = ByteRange(missing.first, missing.last + HELD_BACK)
-        return Request(asked, asked.length, 0, End.FRAMING, self.stub)
+        return Request(asked, asked.length, 0, False, self.stub)
 
 
 def plan_reading(stub: AttachmentStub, byte_range: ByteRange | None) -> Reading:

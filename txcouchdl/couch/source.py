@@ -22,7 +22,6 @@ from txcouchdl.couch.reader import AttachmentReader
 from txcouchdl.couch.reading import Request, plan_reading
 from txcouchdl.couch.route import UNHURRIED, Body, Patience, Route
 from txcouchdl.couch.short_bodies import gather
-from txcouchdl.couch.transfer import End
 from txcouchdl.protocol.ranges import ByteRange
 
 #: Lengths remembered; the least recently used goes first.
@@ -117,7 +116,7 @@ class AttachmentSource:
         if not reading.is_short(self._limits):
             return None
         request = reading.request(0)
-        if request.end is End.CLOSE:
+        if request.is_closing:
             return None
         body = await self._open_body(request, UNHURRIED)
         collecting = gather(body.deliver, request.count, reading.digest)

@@ -2,12 +2,11 @@
 One body on its way from a node: counted, its end held back until it is proven, lost when it stalls. Most of it may pass
 this process by.
 
-CouchDB writes its error messages **into** a dying body, and Twisted hands them on before it says that the connection
+CouchDB writes its error messages **into** a dying body, where they come before it is known that the connection
 was lost (FINDINGS, section 0, points 1 to 3). So the last 2 KiB received are held back until more arrive or the body is
 complete, and are thrown away when the connection breaks. What is released is what CouchDB meant to send.
 """
 
-from enum import Enum
 from typing import Protocol as Interface
 from typing import cast
 
@@ -25,14 +24,6 @@ from txcouchdl.couch.wire.pipes import Tap
 HELD_BACK = 2048
 #: Seconds for a node to close the connection behind a complete body.
 CLOSE_TIMEOUT = 5.0
-
-
-class End(Enum):
-    """What shows that a body is complete."""
-
-    DIGEST = "its digest"
-    FRAMING = "its framing: what is wanted of it was released before"
-    CLOSE = "that the node closes the connection behind it"
 
 
 class Receiver(Interface):
@@ -56,13 +47,16 @@ class Transfer(Protocol):
     One upstream body, as the protocol that it is delivered to. Tells its receiver nothing after :meth:`drop`.
 
     :param count: bytes that were promised, at least one.
-    :param end: what shows that they have all come.
+    :param is_closing: whether the node closes the connection behind them, and only that shows that nothing follows.
+        Otherwise their framing shows it: then what is wanted of them was released before, or has a digest.
     :param stall_timeout: seconds without a byte, while it is read, after which it counts as lost.
     """
 
-    def __init__(self, count: int, end: End, stall_timeout: float, clock: IReactorTime, receiver: Receiver) -> None:
+    def __init__(
+        self, count: int, is_closing: bool, stall_timeout: float, clock: IReactorTime, receiver: Receiver
+    ) -> None:
         self._count = count
-        self._end = end
+        self._is_closing = is_closing
         self._stall_timeout = stall_timeout
         self._clock = clock
         self._receiver = receiver
@@ -94,7 +88,7 @@ class Transfer(Protocol):
         if self._is_over:
             return
         is_framed = reason is not None and reason.check(ResponseDone)
-        if self._received == self._count and (is_framed or self._end is End.CLOSE):
+        if self._received == self._count and (is_framed or self._is_closing):
             self._complete()
         else:
             self._fail(UpstreamUnavailable(f"lost a body after {self._received} of {self._count} bytes"))
@@ -163,7 +157,7 @@ class Transfer(Protocol):
         self._receiver.failed(error)
 
     def pause(self) -> None:
-        """Stop reading. Some bytes may still come; and since Twisted resumes when a body's delivery begins, some do."""
+        """Stop reading. Some bytes may still come."""
         if self._is_over:
             return
         self._is_paused = True
