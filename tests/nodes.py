@@ -139,8 +139,9 @@ def _target(link: str) -> str:
         return ""
 
 
-#: File descriptors of pipes that a gateway has at rest, at the most: those for whoever needs one next, and one more.
-PIPES_AT_REST = 2 * (16 + 1)
+#: File descriptors of pipes that a gateway has at rest, at the most: those for whoever needs one next, one more for
+#: doubles, and where these are emptied to.
+PIPES_AT_REST = 2 * (16 + 1) + 1
 
 
 def descriptors(pid: int) -> int:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from txcouchdl.couch.wire.heads import LONGEST_HEAD, AnswerHead, BadHead, Framing, parse_head
+from txcouchdl.couch.wire.heads import LONGEST_HEAD, AnswerHead, BadHead, Framing, final_head, parse_head
 
 _TOKEN = st.text("abcXYZ019!#$%&'*+-.^_`|~", min_size=1, max_size=12)
 # Blanks around a value are not of it.
@@ -77,6 +77,16 @@ def test_a_part_of_a_head_is_not_enough(head: tuple[bytes, AnswerHead]) -> None:
     text, _ = head
     for end in range(len(text)):
         assert parse_head(text[:end]) is None
+
+
+@given(_heads(), st.integers(0, 99))
+def test_what_was_read_of_interim_answers_is_not_read_again(head: tuple[bytes, AnswerHead], piece: int) -> None:
+    text, meant = head
+    begin = final_head(text[: piece + 1])
+    assert parse_head(text, begin) == (meant, len(text))
+    # All of them, and nothing of what follows.
+    assert parse_head(text[final_head(text, begin) :]) == (meant, len(text) - final_head(text))
+    assert text[:begin].endswith(b"\r\n\r\n") or begin == 0
 
 
 _PIECES = [

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from txcouchdl.couch.errors import BadUpstream, UpstreamUnavailable
 from txcouchdl.couch.wire.answers import ONE_READ, Answer, Body
-from txcouchdl.couch.wire.heads import BadHead, parse_head
+from txcouchdl.couch.wire.heads import BadHead, final_head, parse_head
 from txcouchdl.couch.wire.lowwater import LowWater, Ticker
 from txcouchdl.couch.wire.pipes import Conduit, SocketConduit
 from txcouchdl.couch.wire.sockets import plain_socket, send_now
@@ -60,7 +60,7 @@ class Connection(Protocol):
         node: str,
         rested: Callable[["Connection"], object],
         ended: Callable[["Connection"], object],
-        means: "Means",
+        means: Means,
     ) -> None:
         self._node = node
         self._rested = rested
@@ -70,6 +70,7 @@ class Connection(Protocol):
         self._waiting: Deferred[Answer] | None = None
         self._body: Body | None = None
         self._received = b""
+        self._head_at = 0
         self._is_to_close = False
         self._is_last = False
         self._is_used = False
@@ -134,7 +135,9 @@ class Connection(Protocol):
 
     def _read_head(self) -> None:
         try:
-            parsed = parse_head(self._received)
+            # A node may send many interim heads, in many pieces: each is read once.
+            self._head_at = final_head(self._received, self._head_at)
+            parsed = parse_head(self._received, self._head_at)
         except BadHead as error:
             self._fail(BadUpstream(f"{self._node}: {error}"))
             self.abort()
@@ -142,7 +145,7 @@ class Connection(Protocol):
         if parsed is None:
             return
         head, begin = parsed
-        rest, self._received = self._received[begin:], b""
+        rest, self._received, self._head_at = self._received[begin:], b"", 0
         self._is_last = self._is_last or head.is_last
         waiting, self._waiting = self._waiting, None
         body = Body(self, head, self._is_to_close)

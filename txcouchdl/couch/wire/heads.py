@@ -15,6 +15,8 @@ from attrs import frozen
 LONGEST_HEAD: Final = 64 * 2**10
 
 _END: Final = b"\r\n\r\n"
+#: Where the status stands in a head.
+_STATUS_AT: Final = len(b"HTTP/1.1 ")
 # The status line, and field lines: a name, a colon, and a value.
 _HEAD: Final = re.compile(
     rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n\x00]*)?((?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\x00]*)*)"
@@ -50,26 +52,37 @@ class AnswerHead:
     is_last: bool
 
 
-def parse_head(received: bytes) -> tuple[AnswerHead, int] | None:
+def final_head(received: bytes, begin: int = 0) -> int:
+    """
+    Where the head of the final answer begins, as far as that has come: behind the interim ones, which have no body.
+
+    :param received: of one connection, from where an answer begins.
+    :param begin: as this has found it before, when less had come.
+    :raises BadHead: if one of those is no head, or changes the protocol, for which we never ask.
+    """
+    while (end := received.find(_END, begin)) >= 0 and received.startswith(b"1", begin + _STATUS_AT):
+        status, _ = _parse(received[begin:end])
+        if status == 101:
+            raise BadHead("an answer changes the protocol")
+        begin = end + len(_END)
+    return begin
+
+
+def parse_head(received: bytes, begin: int = 0) -> tuple[AnswerHead, int] | None:
     """
     :param received: of one connection, from where an answer begins.
+    :param begin: where the final answer begins at the earliest, as :func:`final_head` has it.
     :return: the head of the final answer, and where its body begins; ``None`` if there is more to come.
     :raises BadHead: if there is no such thing, or no end to it.
     """
-    begin = 0
-    while True:
-        end = received.find(_END, begin)
-        if (end if end >= 0 else len(received)) > LONGEST_HEAD:
-            raise BadHead("an answer's head is too long")
-        if end < 0:
-            return None
-        status, head = _parse(received[begin:end])
-        begin = end + len(_END)
-        # Interim answers have no body. We ask for no change of protocol.
-        if status >= 200:
-            return head, begin
-        if status == 101:
-            raise BadHead("an answer changes the protocol")
+    begin = final_head(received, begin)
+    end = received.find(_END, begin)
+    if (end if end >= 0 else len(received)) > LONGEST_HEAD:
+        raise BadHead("an answer's head is too long")
+    if end < 0:
+        return None
+    _, head = _parse(received[begin:end])
+    return head, end + len(_END)
 
 
 def _parse(text: bytes) -> tuple[int, AnswerHead]:
