@@ -3,7 +3,8 @@ The stored bytes of one reading, as if they came in one transfer. They may come 
 
 *Healing.* A transfer that is lost, stalls, or is not what it should be is followed by another, which begins at the
 first byte that has not been released yet, at another node if there is one, as long as there is time. Before something
-has been told to the client (:meth:`StoredBytes.commit`) only a few attempts are made.
+has been told to the client (:meth:`StoredBytes.commit`) only a few attempts are made: see
+:mod:`~txcouchdl.couch.attempts`.
 
 *Parking.* When nobody wants bytes for a while, the transfer is dropped, and its connection and place with it; another
 one goes on when somebody does.
@@ -15,7 +16,7 @@ just long enough (FINDINGS, section 0, point 1).
 
 import hashlib
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any
 from typing import Protocol as Interface
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -23,30 +24,13 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txcouchdl.couch.errors import (
-    BadUpstream,
-    CorruptAttachment,
-    Overloaded,
-    UpstreamFailure,
-    UpstreamTimeout,
-    UpstreamUnavailable,
-)
+from txcouchdl.couch.attempts import Attempts
+from txcouchdl.couch.errors import CorruptAttachment, UpstreamFailure
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.reading import Reading, Request
 from txcouchdl.couch.relay import Outlet
 from txcouchdl.couch.route import Body, Patience
 from txcouchdl.couch.transfer import Transfer
-
-#: How often a body is begun, as long as nothing has been told to the client.
-_UNCOMMITTED_ATTEMPTS: Final = 3
-#: Seconds to wait before the second attempt in succession; the first is made at once. Doubled each time.
-_FIRST_DELAY: Final = 0.1
-#: The longest that it becomes.
-_LONGEST_DELAY: Final = 2.0
-#: Bytes after which a transfer counts as one that went well, and the next attempt as a first one.
-_WENT_WELL: Final = 64 * 2**10
-# What may be otherwise at the next attempt.
-_PASSING: Final = (UpstreamUnavailable, UpstreamTimeout, BadUpstream, Overloaded)
 
 _log = Logger()
 
@@ -110,13 +94,10 @@ class StoredBytes:
         # What the transfer came from, and when it will be parked.
         self._body: Body | None = None
         self._parking: IDelayedCall | None = None
-        # Why the last transfer was lost, if it was; attempts since one went well.
+        # Why the last transfer was lost, if it was.
         self._loss: UpstreamFailure | None = None
-        self._attempts = 0
-        self._released_by_transfer = 0
-        self._last_progress = clock.seconds()
+        self._attempts = Attempts(limits.give_up, clock)
         self._healings = 0
-        self._has_doubted_end = False
 
     def start(self) -> None:
         """Open the first transfer. To be called once."""
@@ -152,7 +133,7 @@ class StoredBytes:
             return
         self._is_paused = False
         # The time of a pause is none without a byte.
-        self._last_progress += self._clock.seconds() - self._paused_at
+        self._attempts.waited(self._clock.seconds() - self._paused_at)
         self._stop_waiting()
         if self._body is not None:
             self._body.wake()
@@ -192,7 +173,7 @@ class StoredBytes:
         self._opening = None
         self._body = body
         self._skip = request.skip
-        self._released_by_transfer = 0
+        self._attempts.begun()
         if self._loss is not None and self.is_committed:
             self._healings += 1
             _log.info(
@@ -225,45 +206,33 @@ class StoredBytes:
     def _lost(self, error: UpstreamFailure) -> None:
         """Try again, if that may help, if somebody wants bytes, and if there is time."""
         self._loss = error
-        if not self._may_pass(error):
+        if not self._attempts.may_help(error):
             self._fail(Failure(error))
         elif self._is_paused:
             # Opened again when it is resumed.
             self._stop_waiting()
-        elif self.is_committed or self._attempts + 1 < _UNCOMMITTED_ATTEMPTS:
+        elif self.is_committed or self._attempts.are_few:
             self._try_again_in_time(error)
         else:
             self._fail(Failure(error))
 
-    def _may_pass(self, error: UpstreamFailure) -> bool:
-        if isinstance(error, CorruptAttachment):
-            is_first, self._has_doubted_end = not self._has_doubted_end, True
-            return is_first
-        return isinstance(error, _PASSING)
-
     def _try_again_in_time(self, error: UpstreamFailure) -> None:
-        delay = min(_FIRST_DELAY * 2.0 ** (min(self._attempts, 10) - 1), _LONGEST_DELAY) if self._attempts else 0.0
-        if delay < self._time_left:
-            self._attempts += 1
-            self._next_attempt = self._clock.callLater(delay, self._open)
-        else:
+        delay = self._attempts.next_delay()
+        if delay is None:
             self._fail(Failure(error))
+        else:
+            self._next_attempt = self._clock.callLater(delay, self._open)
 
     # How long it waits: see Patience.
 
     @property
-    def _time_left(self) -> float:
-        """Seconds until it is given up."""
-        return self._last_progress + self._limits.give_up - self._clock.seconds()
-
-    @property
     def time_left(self) -> float | None:
         """Once something has been told to the client, until it is given up."""
-        return self._time_left if self.is_committed else None
+        return self._attempts.time_left if self.is_committed else None
 
     def waited(self, seconds: float) -> None:
         """For a place; and as little as the time of a pause is this one without a byte."""
-        self._last_progress += seconds
+        self._attempts.waited(seconds)
 
     # What the transfer tells.
 
@@ -274,20 +243,15 @@ class StoredBytes:
             return
         if self._reading.digest is not None:
             self._hash.update(new)
-        self._progress(len(new))
+        self._known += len(new)
+        self._attempts.progress(len(new))
         self._receiver.released(new)
 
     def passed(self, count: int) -> None:
         """See :class:`~txcouchdl.couch.transfer.Receiver`. Whatever is known was skipped before."""
-        self._progress(count)
-        self._receiver.passed(count)
-
-    def _progress(self, count: int) -> None:
         self._known += count
-        self._last_progress = self._clock.seconds()
-        self._released_by_transfer += count
-        if self._released_by_transfer > _WENT_WELL:
-            self._attempts = 0
+        self._attempts.progress(count)
+        self._receiver.passed(count)
 
     def completed(self, tail: bytes) -> None:
         """See :class:`~txcouchdl.couch.transfer.Receiver`."""
