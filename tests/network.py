@@ -121,6 +121,13 @@ class End:
 
     # As a socket.
 
+    @property
+    def dataBuffer(self) -> bytes:
+        return bytes(self.sent)
+
+    def doWrite(self) -> None:
+        """What there is to send is sent by a turn of the network's."""
+
     def setsockopt(self, level: int, name: int, value: int, /) -> None: ...
 
     def send(self, data: bytes) -> int:
@@ -185,7 +192,8 @@ class End:
             waiting = len(self.sent)
             self.peer.wake()
             return len(self.sent) != waiting
-        if self.disconnecting and not self.sent:
+        # Whoever does not read does not hear of the end either, unless he has closed himself.
+        if self.disconnecting and not self.sent and (self.peer.disconnecting or not self.peer.is_paused):
             self._lose(ConnectionDone())
             self.peer._hang_up(self.farewell)
             return True
