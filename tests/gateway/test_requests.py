@@ -652,7 +652,8 @@ def test_chunks_are_for_those_who_know_them(house: House, version: bytes, is_chu
     house.network.run(until=lambda: client.transport.peer.protocol.requests)
     [request] = client.transport.peer.protocol.requests
     request.clientproto = version
-    request.begin(200, (), None, b"x")
+    request.begin(200, (), None)
+    request.write(b"x")
     assert bytes(client.transport.peer.sent).endswith(b"\r\n\r\n" + (b"1\r\nx\r\n" if is_chunked else b"x"))
 
 

@@ -9,6 +9,7 @@ One client's connection: what twisted.web's HTTP channel does, and what it lacks
 """
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.internet.interfaces import IAddress, IConsumer, IDelayedCall, IPushProducer, ITCPTransport, ITransport
@@ -17,6 +18,7 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request, datetimeToString
 
+from txcouchdl.couch.wire.sockets import send_some
 from txcouchdl.gateway.errors import ErrorAnswer
 from txcouchdl.gateway.heads import PlainHead, parse_plain
 from txcouchdl.gateway.plan import plan_error
@@ -51,9 +53,14 @@ class GatewayChannel(HTTPChannel):
     _is_resting = False
     _peer: IAddress | None = None
     _host: IAddress | None = None
+    # The transport's socket, where bytes may leave by past it, and whether it has sent all that was written to it.
+    _plain: Any = None
+    _is_sent = False
 
     def connectionMade(self) -> None:
         super().connectionMade()
+        self._plain = self.site.plain(self.transport)
+        self._is_sent = True
         self._await_request()
         self.site.connections.enter(self)
 
@@ -76,6 +83,28 @@ class GatewayChannel(HTTPChannel):
             self._host = super().getHost()
         return self._host
 
+    # What is sent.
+
+    def write(self, data: bytes) -> None:
+        self._is_sent = False
+        super().write(data)
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        self._is_sent = False
+        super().writeSequence(iovec)
+
+    def write_last(self, data: bytes) -> None:
+        """Write all of a response, or the last of it. What there is room for leaves at once, not in another turn."""
+        transport = cast(Any, self.transport)
+        if self._plain is None or transport.disconnecting:
+            transport.write(data)
+            return
+        rest = send_some(self._plain, data) if self._is_sent else data
+        if rest:
+            transport.write(rest)
+            transport.doWrite()
+            self._is_sent = not transport.dataBuffer
+
     # Requests that come too slowly, or not at all.
 
     def dataReceived(self, data: bytes) -> None:
@@ -86,6 +115,8 @@ class GatewayChannel(HTTPChannel):
                 return
             self._wake()
             self._deadline = self.callLater(self.site.connections.limits.header_timeout, self._missed)
+        # HTTPChannel may write what we do not see.
+        self._is_sent = False
         super().dataReceived(data)
 
     def _is_at_a_beginning(self) -> bool:
@@ -175,7 +206,7 @@ class GatewayChannel(HTTPChannel):
         self.is_refused = True
         self._lift_deadline()
         transport = cast(ITCPTransport, self.transport)
-        transport.write(self._refusal(answer))
+        self.write(self._refusal(answer))
         self.site.log_refusal(transport.getPeer(), answer)
         # Lines are read one after the other out of what has come already.
         self.dataReceived = self.lineReceived = self.rawDataReceived = _drop  # type: ignore[method-assign]

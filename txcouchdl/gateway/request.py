@@ -69,13 +69,14 @@ class GatewayRequest(Request):
         except BaseException:
             self.processingFailed(Failure())
 
-    def begin(self, status: int, fields: Headers, length: int | None, data: bytes = b"") -> None:
+    def begin(self, status: int, fields: Headers, length: int | None, body: bytes | None = None) -> None:
         """
-        Send the head, and what there is of the body by now, in one piece.
+        Send the head, and the body with it in one piece, if all of it is there.
 
         :param fields: beside those of every answer, and those that are in ``responseHeaders`` by now; where both have
             one, it is this.
         :param length: of the body that a GET gets; ``None`` where it is not known, and where there is none.
+        :param body: all of it; ``None`` if it will be written.
         """
         channel = cast("GatewayChannel | None", self.channel)
         if channel is None:
@@ -88,19 +89,18 @@ class GatewayRequest(Request):
             lines.append(b"Content-Length: %d\r\n" % length)
         if self.method == b"HEAD" or status in NO_BODY_CODES:
             self.write = _drop  # type: ignore[method-assign]
-            data = b""
-        elif length is None and self.clientproto == b"HTTP/1.1":
+            body = body and b""
+        elif length is None and body is None and self.clientproto == b"HTTP/1.1":
             self.chunked = 1
             lines.append(b"Transfer-Encoding: chunked\r\n")
         lines += self._other_lines(fields)
         status_line = b"%b %d %b\r\n" % (self.clientproto, status, self.code_message)
         head = b"%b%b%b\r\n" % (status_line, channel.site.common_lines(), b"".join(lines))
-        if self.chunked:
+        if body is None:
             channel.write(head)
-            self.write(data)
         else:
-            channel.write(head + data)
-            self.sentLength += len(data)
+            channel.write_last(head + body)
+            self.sentLength += len(body)
 
     def _other_lines(self, fields: Headers) -> list[bytes]:
         others = dict(self.responseHeaders.getAllRawHeaders())

@@ -8,7 +8,6 @@ the way of, and system calls that only Linux has.
 import os
 import socket
 import sys
-from contextlib import suppress
 from typing import Final
 
 from twisted.internet.interfaces import ITransport
@@ -27,15 +26,26 @@ def plain_socket(transport: object) -> socket.socket | None:
     return handle if handle.family in _INTERNET else None
 
 
+def send_some(plain: socket.socket, data: bytes) -> bytes:
+    """
+    Send what there is room for.
+
+    :param plain: of a transport that has sent all that was written to it.
+    :return: the rest, which is the transport's to send, or to fail with.
+    """
+    try:
+        sent = plain.send(data)
+    except OSError:
+        return data
+    return data[sent:]
+
+
 def send_now(transport: ITransport, plain: socket.socket | None, data: bytes) -> None:
     """
     Write what there is room for at once, without a turn of the reactor.
 
     :param plain: the transport's socket, if it has a plain one. Everything that was written before must have been sent.
     """
-    if plain is not None:
-        # Where it is full, or broken, what is to be done is the transport's.
-        with suppress(OSError):
-            data = data[plain.send(data) :]
-    if data:
-        transport.write(data)
+    rest = data if plain is None else send_some(plain, data)
+    if rest:
+        transport.write(rest)
