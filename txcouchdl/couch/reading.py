@@ -6,6 +6,8 @@ Where stored bytes are wanted bytes, it is these. Where they are gzip, it is all
 What is known of them already is read again and skipped.
 """
 
+from typing import Final
+
 from attrs import frozen
 
 from txcouchdl.couch.client import BodyHead
@@ -15,6 +17,9 @@ from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.transfer import HELD_BACK
 from txcouchdl.couch.wire.pipes import can_tap
 from txcouchdl.protocol.ranges import ByteRange
+
+# What the head of an answer claims.
+_CLAIMS: Final = ("status", "Content-Range", "Content-Length", "Content-Encoding", "ETag")
 
 
 @frozen
@@ -42,15 +47,18 @@ class Request:
     def problem(self, head: BodyHead) -> str | None:
         """What is wrong with an answer, in words of ours; ``None`` if it promises what was asked for."""
         asked = self.byte_range
-        expected = {
-            "status": (head.status, 200 if asked is None else 206),
-            "Content-Range": (head.content_range, asked and asked.content_range(self._stub.stored_length)),
-            "Content-Length": (head.length, self.count),
-            "Content-Encoding": (head.coding, "gzip" if self.is_gzip else None),
-            "ETag": (head.etag, f'"{self._stub.digest.base64}"'),
-        }
-        wrong = [name for name, (claimed, promised) in expected.items() if claimed != promised]
-        return f"another {', '.join(wrong)} than asked for" if wrong else None
+        promised = (
+            200 if asked is None else 206,
+            asked and asked.content_range(self._stub.stored_length),
+            self.count,
+            "gzip" if self.is_gzip else None,
+            f'"{self._stub.digest.base64}"',
+        )
+        claimed = (head.status, head.content_range, head.length, head.coding, head.etag)
+        if claimed == promised:
+            return None
+        wrong = [name for name, said, meant in zip(_CLAIMS, claimed, promised, strict=True) if said != meant]
+        return f"another {', '.join(wrong)} than asked for"
 
 
 @frozen

@@ -8,7 +8,6 @@ twisted.web decode a path before they cut it at its slashes.
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.web.server import Request
 
 from txcouchdl.couch.cluster import Cluster
 from txcouchdl.couch.documents import AttachmentStub, Document, is_revision
@@ -46,6 +45,7 @@ from txcouchdl.gateway.guesses import GUESS_LIMIT, Guesses
 from txcouchdl.gateway.pages import PageFacts, plan_page
 from txcouchdl.gateway.peers import Site, TrustedProxies
 from txcouchdl.gateway.plan import RequestFacts, plan_delivery, plan_error, plan_options
+from txcouchdl.gateway.request import GatewayRequest
 from txcouchdl.gateway.routing import RootedKlein
 from txcouchdl.gateway.tokens import TokenRule
 from txcouchdl.protocol.multipart import new_boundary
@@ -93,11 +93,11 @@ class Gateway:
         self._lengths = IdentityLengths()
 
     @app.route("/", branch=True)
-    def root(self, request: Request) -> "Deferred[None]":
+    def root(self, request: GatewayRequest) -> "Deferred[None]":
         """Klein cancels this when the client goes away, and with it whatever is under way for it."""
         return Deferred.fromCoroutine(self._answer(request))
 
-    async def _answer(self, request: Request) -> None:
+    async def _answer(self, request: GatewayRequest) -> None:
         try:
             await self._serve(request)
         except DownloadError as error:
@@ -113,10 +113,10 @@ class Gateway:
             else:
                 answer(plan_error(INTERNAL_ERROR), request)
 
-    async def _serve(self, request: Request) -> None:
+    async def _serve(self, request: GatewayRequest) -> None:
         peer = getattr(request.getClientAddress(), "host", None)
-        request.client = ClientAddress(self._proxies.client_of(peer, _field(request, b"X-Forwarded-For")))
-        origin = _field(request, b"Origin")
+        request.client = ClientAddress(self._proxies.client_of(peer, _field(request, b"x-forwarded-for")))
+        origin = _field(request, b"origin")
         tell(self._origins.fields(origin), request)
         if request.method == b"OPTIONS":
             answer(plan_options(self._origins.preflight_fields(origin)), request)
@@ -126,28 +126,31 @@ class Gateway:
         path, query = split_target(request.uri)
         address = _address(path)
         if isinstance(address, DocumentAddress):
-            facts = page_facts_of(query, request.requestHeaders)
+            facts = page_facts_of(query, request.fields)
             await self._serve_page(request, address, facts, self._site_of(request, peer))
         else:
             await self._serve_as_it_is(
-                request, address, facts_of(request.method, query, request.requestHeaders, request.clientproto)
+                request, address, facts_of(request.method, query, request.fields, request.clientproto)
             )
 
-    def _site_of(self, request: Request, peer: str | None) -> Site:
+    def _site_of(self, request: GatewayRequest, peer: str | None) -> Site:
         """The site as which the client knows us."""
-        host = authority(request.uri) or _field(request, b"Host")
-        own = Site("https" if request.isSecure() else "http", host)
-        forwarded = (_field(request, b"X-Forwarded-Proto"), _field(request, b"X-Forwarded-Host"))
+        host = authority(request.uri) or _field(request, b"host")
+        is_secure = request.isSecure()  # type: ignore[no-untyped-call]
+        own = Site("https" if is_secure else "http", host)
+        forwarded = (_field(request, b"x-forwarded-proto"), _field(request, b"x-forwarded-host"))
         return self._proxies.site_of(peer, own, *forwarded)
 
-    async def _serve_page(self, request: Request, address: DocumentAddress, facts: PageFacts, site: Site) -> None:
+    async def _serve_page(
+        self, request: GatewayRequest, address: DocumentAddress, facts: PageFacts, site: Site
+    ) -> None:
         route = Route(self._cluster)
         current = await self._authorized(request, route, address, facts.token)
         document = current if facts.rev is None else await _revision(route, current, address, facts.rev)
         base = site.url(f"{document_path(address.database, address.document_id)}/")
         answer(plan_page(facts, address, document, base, self._lengths.completed), request)
 
-    async def _serve_as_it_is(self, request: Request, address: AttachmentAddress, facts: RequestFacts) -> None:
+    async def _serve_as_it_is(self, request: GatewayRequest, address: AttachmentAddress, facts: RequestFacts) -> None:
         """Serve an attachment as it is now, even if it changes while it is looked for."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
@@ -157,7 +160,7 @@ class Gateway:
                 if attempt == _ATTEMPTS:
                     raise
 
-    async def _serve_attachment(self, request: Request, address: AttachmentAddress, facts: RequestFacts) -> None:
+    async def _serve_attachment(self, request: GatewayRequest, address: AttachmentAddress, facts: RequestFacts) -> None:
         """
         :raises AttachmentChanged: if it did, before anything was told to the client; so RevisionGone.
         """
@@ -180,7 +183,7 @@ class Gateway:
             raise
 
     async def _pinned(
-        self, request: Request, route: Route, address: AttachmentAddress, facts: RequestFacts
+        self, request: GatewayRequest, route: Route, address: AttachmentAddress, facts: RequestFacts
     ) -> PinnedAttachment:
         """The attachment that is asked for. Its document, which may be large, is not kept while it is sent."""
         where = address.document
@@ -189,7 +192,7 @@ class Gateway:
         return PinnedAttachment(address, document.rev, self._lengths.completed(_stub(document, address)))
 
     async def _authorized(
-        self, request: Request, route: Route, address: DocumentAddress, token: bytes | None
+        self, request: GatewayRequest, route: Route, address: DocumentAddress, token: bytes | None
     ) -> Document:
         """
         The current document, if the token opens it. Until it does, all answers are the same, whatever there is.
@@ -203,7 +206,7 @@ class Gateway:
         fields = None if document is None else document.fields
         if not self._rule.allows(fields, token) or document is None:
             if token:
-                self._count_guess(request.getClientAddress().host)
+                self._count_guess(request.client.host)
             raise Forbidden
         return document
 
@@ -243,8 +246,8 @@ def _address(path: bytes) -> AttachmentAddress | DocumentAddress:
         raise BadTarget from None
 
 
-def _field(request: Request, name: bytes) -> str | None:
-    return field_of(request.requestHeaders, name)
+def _field(request: GatewayRequest, name: bytes) -> str | None:
+    return field_of(request.fields, name)
 
 
 def _stub(document: Document, address: AttachmentAddress) -> AttachmentStub:

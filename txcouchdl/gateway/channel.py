@@ -24,6 +24,7 @@ from txcouchdl.gateway.heads import PlainHead, parse_plain
 from txcouchdl.gateway.plan import plan_error
 
 if TYPE_CHECKING:
+    from txcouchdl.gateway.request import GatewayRequest
     from txcouchdl.gateway.site import GatewaySite
 
 _TOO_SLOW: Final = ErrorAnswer(408, "request_timeout", "The request did not come in time.")
@@ -126,13 +127,13 @@ class GatewayChannel(HTTPChannel):
 
     def _receive(self, head: PlainHead) -> None:
         """What HTTPChannel does with such a head, line by line."""
-        request = self.requestFactory(self, len(self.requests))
-        for name, value in head.fields:
-            request.requestHeaders.addRawHeader(name, value)
+        request = cast("GatewayRequest", self.requestFactory(self, len(self.requests)))
+        request.fields = head.fields
         self.requests.append(request)
         self._command, self._path, self._version = head.method, head.target, b"HTTP/1.1"
-        self.allHeadersReceived()
-        self.allContentReceived()
+        if self._has_host(request):
+            self.persistent = self.checkPersistence(request, self._version)
+            self.allContentReceived()
 
     def allContentReceived(self) -> None:
         self._wake()
@@ -187,12 +188,17 @@ class GatewayChannel(HTTPChannel):
         return chosen
 
     def allHeadersReceived(self) -> None:
-        hosts = self.requests[-1].requestHeaders.getRawHeaders(b"Host", [])
-        is_needed = self._version == b"HTTP/1.1"
-        if len(hosts) > 1 or (is_needed and not hosts) or not all(_HOST.fullmatch(host) for host in hosts):
-            self.refuse(BAD_REQUEST)
-        else:
+        if self._has_host(cast("GatewayRequest", self.requests[-1])):
             super().allHeadersReceived()
+
+    def _has_host(self, request: "GatewayRequest") -> bool:
+        """Whether it says for which host it is, as far as it has to; if not, it is refused."""
+        hosts = request.fields.get(b"host", ())
+        is_needed = self._version == b"HTTP/1.1"
+        if len(hosts) > 1 or (is_needed and not hosts) or not all(map(_HOST.fullmatch, hosts)):
+            self.refuse(BAD_REQUEST)
+            return False
+        return True
 
     def refuse(self, answer: ErrorAnswer) -> None:
         """
@@ -234,13 +240,13 @@ class GatewayChannel(HTTPChannel):
 
     def checkPersistence(self, request: Request, version: bytes) -> bool:
         """Connection is a list of options, in any number of lines (RFC 9110, section 7.6.1)."""
-        lines = request.requestHeaders.getRawHeaders(b"Connection", [])
-        options = {option.strip().lower() for line in lines for option in line.split(b",")}
         if version != b"HTTP/1.1":
             return False
-        if b"close" in options:
+        lines = cast("GatewayRequest", request).fields.get(b"connection", ())
+        is_last = any(option.strip().lower() == b"close" for line in lines for option in line.split(b","))
+        if is_last:
             request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-        return b"close" not in options
+        return not is_last
 
     def requestDone(self, request: Request) -> None:
         # The next request is not begun before the client has taken what is there for it.

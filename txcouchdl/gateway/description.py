@@ -124,20 +124,26 @@ class Description:
 
         :param media_type: the body's, if it is not the attachment's own.
         """
-        own_type = self.content_type
-        content_type = media_type or own_type
-        return (
-            *((("Content-Type", content_type),) if content_type is not None else ()),
-            ("Accept-Ranges", accept_ranges),
-            ("Content-Disposition", self._disposition(own_type)),
-            *self.tagged,
-            *self.presentation.policy(own_type),
-            *SAFETY,
-        )
+        stated_type = safe_content_type(self.stub.content_type)
+        typed, presented = _presented(self.stub.name, stated_type, self.presentation, self.download)
+        if media_type is not None:
+            typed = (("Content-Type", media_type),)
+        return (*typed, ("Accept-Ranges", accept_ranges), *self.tagged, *presented)
 
-    def _disposition(self, content_type: str | None) -> str:
-        is_shown = self.download is None and self.presentation.is_shown(content_type)
-        return content_disposition("inline" if is_shown else "attachment", self.download or self.stub.name)
+
+# Most requests are for what was asked for just before.
+@lru_cache(256)
+def _presented(
+    name: str, stated_type: str | None, presentation: Presentation, download: str | None
+) -> tuple[Headers, Headers]:
+    """The Content-Type field, or none; and those that say what is to be done with it."""
+    content_type = _told_type(name, stated_type)
+    is_shown = download is None and presentation.is_shown(content_type)
+    disposition = content_disposition("inline" if is_shown else "attachment", download or name)
+    return (
+        (("Content-Type", content_type),) if content_type is not None else (),
+        (("Content-Disposition", disposition), *presentation.policy(content_type), *SAFETY),
+    )
 
 
 def entity_tag(stub: AttachmentStub) -> EntityTag:
@@ -169,9 +175,12 @@ def sent_type(stub: AttachmentStub) -> str | None:
 
     :return: fit for a header field; ``None`` if nothing is known.
     """
-    stated = safe_content_type(stub.content_type)
-    says_nothing = stated is None or essence(stated) == OCTET_STREAM
-    return (guessed_type(stub.name) or stated) if says_nothing else stated
+    return _told_type(stub.name, safe_content_type(stub.content_type))
+
+
+def _told_type(name: str, stated_type: str | None) -> str | None:
+    says_nothing = stated_type is None or essence(stated_type) == OCTET_STREAM
+    return (guessed_type(name) or stated_type) if says_nothing else stated_type
 
 
 def safe_content_type(content_type: str | None) -> str | None:

@@ -3,25 +3,22 @@
 from collections.abc import Mapping, Sequence
 from urllib.parse import unquote_to_bytes
 
-from twisted.web.http_headers import Headers
-
 from txcouchdl.gateway.pages import PageFacts, wants_html
 from txcouchdl.gateway.plan import RequestFacts
 
 _BEARER = b"bearer "
 
-#: The fields of a request, each with its lines, by names as twisted.web spells them.
-_Fields = Mapping[bytes, Sequence[bytes]]
+#: The fields of a request, each with the values of its lines, by names in lower case.
+Fields = Mapping[bytes, Sequence[bytes]]
 
 
-def facts_of(method: bytes, query: bytes, headers: Headers, protocol: bytes = b"HTTP/1.1") -> RequestFacts:
+def facts_of(method: bytes, query: bytes, fields: Fields, protocol: bytes = b"HTTP/1.1") -> RequestFacts:
     """
     :param query: of the raw request target, without the ``?``.
+    :param fields: of the request; repeated ones are joined, as RFC 9110, section 5.3, has it.
     :param protocol: name and version, as in the request line.
-    :param headers: of the request; repeated fields are joined, as RFC 9110, section 5.3, has it.
     """
     parameters = parse_query(query)
-    fields = dict(headers.getAllRawHeaders())
     return RequestFacts(
         method=method.decode("latin-1"),
         needs_length=method == b"GET" and protocol != b"HTTP/1.1",
@@ -29,24 +26,23 @@ def facts_of(method: bytes, query: bytes, headers: Headers, protocol: bytes = b"
         rev=_parameter(parameters, b"rev"),
         digest=_parameter(parameters, b"digest"),
         download=_parameter(parameters, b"download"),
-        range=_joined(fields.get(b"Range")),
-        if_match=_joined(fields.get(b"If-Match")),
-        if_none_match=_joined(fields.get(b"If-None-Match")),
-        if_range=_joined(fields.get(b"If-Range")),
+        range=_joined(fields.get(b"range")),
+        if_match=_joined(fields.get(b"if-match")),
+        if_none_match=_joined(fields.get(b"if-none-match")),
+        if_range=_joined(fields.get(b"if-range")),
     )
 
 
-def page_facts_of(query: bytes, headers: Headers) -> PageFacts:
+def page_facts_of(query: bytes, fields: Fields) -> PageFacts:
     """The facts of a request for a document's page; parameters as :func:`facts_of` has them."""
     parameters = parse_query(query)
-    fields = dict(headers.getAllRawHeaders())
     return PageFacts(
         token=_token(parameters, fields),
         token_in_address=next(iter(parameters.get(b"token", [])), None),
         rev=_parameter(parameters, b"rev"),
         skip=_parameter(parameters, b"skip"),
         is_pinning=b"pin" in parameters,
-        wants_html=wants_html(_joined(fields.get(b"Accept"))),
+        wants_html=wants_html(_joined(fields.get(b"accept"))),
     )
 
 
@@ -63,14 +59,14 @@ def _decoded(part: bytes) -> bytes:
     return unquote_to_bytes(part.replace(b"+", b" ")) if b"%" in part or b"+" in part else part
 
 
-def _token(parameters: dict[bytes, list[bytes]], fields: _Fields) -> bytes | None:
+def _token(parameters: dict[bytes, list[bytes]], fields: Fields) -> bytes | None:
     """The secret that is shown: ``?token=``, or else a Bearer token (RFC 6750). One, or it is none."""
     shown = parameters.get(b"token") or _bearer_tokens(fields)
     return shown[0] if len(shown) == 1 else None
 
 
-def _bearer_tokens(fields: _Fields) -> list[bytes]:
-    credentials = fields.get(b"Authorization", ())
+def _bearer_tokens(fields: Fields) -> list[bytes]:
+    credentials = fields.get(b"authorization", ())
     return [each[len(_BEARER) :].strip() for each in credentials if each[: len(_BEARER)].lower() == _BEARER]
 
 
@@ -80,8 +76,9 @@ def _parameter(parameters: dict[bytes, list[bytes]], name: bytes) -> str | None:
     return None if values is None else b", ".join(values).decode("utf-8", "replace")
 
 
-def field_of(headers: Headers, name: bytes) -> str | None:
-    return _joined(headers.getRawHeaders(name))
+def field_of(fields: Fields, name: bytes) -> str | None:
+    """A field as it stands, its lines joined; ``None`` if it is not there."""
+    return _joined(fields.get(name))
 
 
 def _joined(values: Sequence[bytes] | None) -> str | None:

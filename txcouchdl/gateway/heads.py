@@ -18,6 +18,8 @@ _MOST_FIELDS: Final = 100
 _TOKEN: Final = rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 # No line is folded, and no value has control characters.
 _HEAD: Final = re.compile(rb"(GET|HEAD) ([!-~]+) HTTP/1\.1\r\n((?:%b:[\t -~\x80-\xff]*\r\n)+)\r\n" % _TOKEN)
+# One line, of those that this has found to be some.
+_FIELD: Final = re.compile(rb"([^:]+):([^\r]*)\r\n")
 #: They say that something follows the head, or that it should not be the end of HTTP's.
 _NOT_PLAIN: Final = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"http2-settings"})
 
@@ -28,12 +30,12 @@ class PlainHead:
     The head of a request of HTTP/1.1.
 
     :ivar target: as it is in the request line.
-    :ivar fields: names as they were sent, and values, in their order.
+    :ivar fields: each with the values of its lines, by names in lower case.
     """
 
     method: bytes
     target: bytes
-    fields: list[tuple[bytes, bytes]]
+    fields: dict[bytes, list[bytes]]
 
 
 def parse_plain(data: bytes) -> PlainHead | None:
@@ -45,9 +47,10 @@ def parse_plain(data: bytes) -> PlainHead | None:
     if found is None:
         return None
     method, target, lines = found.groups()
-    pairs = [line.partition(b":") for line in lines.split(b"\r\n")]
-    # Behind the last line's end there is nothing.
-    del pairs[-1]
-    if len(pairs) > _MOST_FIELDS or not _NOT_PLAIN.isdisjoint([name.lower() for name, _, _ in pairs]):
+    pairs = _FIELD.findall(lines)
+    fields: dict[bytes, list[bytes]] = {}
+    for name, value in pairs:
+        fields.setdefault(name.lower(), []).append(value.strip(b" \t"))
+    if len(pairs) > _MOST_FIELDS or not _NOT_PLAIN.isdisjoint(fields):
         return None
-    return PlainHead(method, target, [(name, value.strip(b" \t")) for name, _, value in pairs])
+    return PlainHead(method, target, fields)

@@ -6,15 +6,18 @@ One request of a client: what twisted.web and Klein would do before we are asked
 * An answer's head is made in one piece.
 """
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, AnyStr, Final, cast
 
-from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, ITCPTransport
 from twisted.python.failure import Failure
 from twisted.web.http import NO_BODY_CODES
+from twisted.web.http_headers import Headers
 from twisted.web.server import Request
 
-from txcouchdl.gateway.description import Headers
+from txcouchdl.gateway.description import Headers as Fields
 from txcouchdl.gateway.errors import INTERNAL_ERROR, ErrorAnswer
 
 if TYPE_CHECKING:
@@ -32,10 +35,49 @@ class GatewayRequest(Request):
     """One request. See the module.
 
     :ivar site: given when the request has come.
+    :ivar answering: what makes its answer, and is cancelled when the client goes away.
     """
 
     defaultContentType = None  # noqa: N815 (twisted.web's)
+    answering: "Deferred[Any] | None" = None
     _body_length = 0
+    _fields: Mapping[bytes, Sequence[bytes]] | None = None
+    _headers: Headers | None = None
+
+    @property
+    def fields(self) -> Mapping[bytes, Sequence[bytes]]:
+        """The fields of its head, each with the values of its lines, by names in lower case."""
+        if self._fields is None:
+            self._fields = {name.lower(): values for name, values in self.requestHeaders.getAllRawHeaders()}
+        return self._fields
+
+    @fields.setter
+    def fields(self, fields: Mapping[bytes, Sequence[bytes]]) -> None:
+        self._fields, self._headers = fields, None
+
+    @property
+    def requestHeaders(self) -> Headers:
+        """The same, as twisted.web has them: made when somebody asks for them."""
+        if self._headers is None:
+            self._headers = Headers()
+            for name, values in (self._fields or {}).items():
+                self._headers.setRawHeaders(name, values)
+        return self._headers
+
+    @requestHeaders.setter
+    def requestHeaders(self, headers: Headers) -> None:
+        self._headers = headers
+
+    def getClientAddress(self) -> IAddress:
+        """Whom it is from: the connection's peer, or who that speaks for."""
+        return cast(IAddress, self.client)
+
+    def getHeader(self, key: AnyStr) -> AnyStr | None:
+        """The value of a field; of several lines the last one's."""
+        if isinstance(key, str):
+            return super().getHeader(key)
+        values = self.fields.get(key.lower())
+        return values[-1] if values else None
 
     def parseCookies(self) -> None:
         """We have no use for them."""
@@ -69,7 +111,7 @@ class GatewayRequest(Request):
         except BaseException:
             self.processingFailed(Failure())
 
-    def begin(self, status: int, fields: Headers, length: int | None, body: bytes | None = None) -> None:
+    def begin(self, status: int, fields: Fields, length: int | None, body: bytes | None = None) -> None:
         """
         Send the head, and the body with it in one piece, if all of it is there.
 
@@ -102,7 +144,7 @@ class GatewayRequest(Request):
             channel.write_last(head + body)
             self.sentLength += len(body)
 
-    def _other_lines(self, fields: Headers) -> list[bytes]:
+    def _other_lines(self, fields: Fields) -> list[bytes]:
         others = dict(self.responseHeaders.getAllRawHeaders())
         said = {name.lower() for name, _ in fields} if others else ()
         return [
@@ -126,6 +168,9 @@ class GatewayRequest(Request):
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
+        answering, self.answering = self.answering, None
+        if answering is not None:
+            answering.cancel()
         # twisted.web logs a request when it is finished; this one never will be. One without a site never began.
         if self.site is not None and not self.finished:
             if not self.startedWriting:

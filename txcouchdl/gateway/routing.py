@@ -5,7 +5,7 @@ What a request addresses is the app's to read, and to Klein all requests are abo
 is everyone's. What Klein does besides is for routes that return something to be rendered.
 """
 
-from typing import Any
+from typing import Any, cast
 
 from klein import Klein
 from klein.resource import KleinResource
@@ -13,6 +13,8 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET, Request
+
+from txcouchdl.gateway.request import GatewayRequest
 
 _log = Logger()
 
@@ -33,7 +35,7 @@ class _RootedResource(KleinResource):
         """As Klein does it: when the client goes away, what its request waits for is cancelled."""
         answering: Any = self._app.execute_endpoint(self._endpoint, request, **self._arguments)
         if not answering.called:
-            request.notifyFinish().addErrback(lambda _: answering.cancel())
+            cast(GatewayRequest, request).answering = answering
         answering.addErrback(_failed, request)
         return NOT_DONE_YET
 

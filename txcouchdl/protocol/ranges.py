@@ -39,6 +39,8 @@ _RANGE_SPEC: Final = re.compile(r"([0-9]+)-([0-9]*)|-([0-9]+)")
 
 
 def _check_order(first: int, last: int) -> None:
+    if first < 0:
+        raise ValueError(f"first-pos {first} is negative")
     if last < first:
         raise ValueError(f"last-pos {last} is before first-pos {first}")
 
@@ -50,7 +52,7 @@ class ByteRange:
     :raises ValueError: unless ``0 <= first <= last``.
     """
 
-    first: int = attrs.field(validator=validators.ge(0))
+    first: int
     last: int = attrs.field()
 
     @last.validator
@@ -96,13 +98,12 @@ class IntRange:
     :raises ValueError: unless ``0 <= first``, and ``first <= last`` where there is a ``last``.
     """
 
-    first: int = attrs.field(validator=validators.ge(0))
+    first: int
     last: int | None = attrs.field()
 
     @last.validator
     def _check_last(self, attribute: "attrs.Attribute[int | None]", last: int | None) -> None:
-        if last is not None:
-            _check_order(self.first, last)
+        _check_order(self.first, self.first if last is None else last)
 
     def is_satisfiable(self, complete_length: int) -> bool:
         """Whether a representation of that many bytes has the first byte asked for."""
@@ -173,6 +174,10 @@ def _parse_spec(text: str) -> RangeSpec | None:
     first, last, suffix_length = found.groups()
     if suffix_length is not None:
         return SuffixRange(_clamp(suffix_length))
+    if max(len(first), len(last)) <= _FEW:
+        # Nearly all are as short as this, and not worth more care.
+        first_pos, last_pos = int(first), int(last) if last else None
+        return None if last_pos is not None and last_pos < first_pos else IntRange(first_pos, last_pos)
     if last and _magnitude(last) < _magnitude(first):
         return None
     return IntRange(_clamp(first), _clamp(last) if last else None)
@@ -184,6 +189,8 @@ def _magnitude(digits: str) -> tuple[int, str]:
     return len(significant), significant
 
 
+#: Digits that write no number past MAX_LENGTH.
+_FEW: Final = len(str(MAX_LENGTH)) - 1
 _MAX_MAGNITUDE: Final = _magnitude(str(MAX_LENGTH))
 
 

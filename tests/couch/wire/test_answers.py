@@ -235,7 +235,8 @@ def test_a_body_that_came_whole_is_complete_though_its_connection_has_ended(said
     asked.deliver()
     assert asked.taker.received == b"body"
     assert asked.taker.is_done
-    assert asked.rested == 0
+    asked.network.run()
+    assert asked.ended == 1
 
 
 @pytest.mark.parametrize("at_once", [False, True])

@@ -135,14 +135,14 @@ class Connection(Protocol):
 
     def _read_head(self) -> None:
         try:
-            # A node may send many interim heads, in many pieces: each is read once.
-            self._head_at = final_head(self._received, self._head_at)
             parsed = parse_head(self._received, self._head_at)
+            if parsed is None:
+                # A node may send many interim heads, in many pieces: each is read once.
+                self._head_at = final_head(self._received, self._head_at)
+                return
         except BadHead as error:
             self._fail(BadUpstream(f"{self._node}: {error}"))
             self.abort()
-            return
-        if parsed is None:
             return
         head, begin = parsed
         rest, self._received, self._head_at = self._received[begin:], b"", 0

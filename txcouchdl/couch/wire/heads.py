@@ -21,6 +21,8 @@ _STATUS_AT: Final = len(b"HTTP/1.1 ")
 _HEAD: Final = re.compile(
     rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n\x00]*)?((?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\x00]*)*)"
 )
+# One of them, of those that this has found to be some.
+_FIELD: Final = re.compile(rb"\r\n([^:]+):([^\r]*)")
 _LENGTH: Final = re.compile(rb"[0-9]{1,19}")
 _WITHOUT_BODY: Final = (204, 304)
 
@@ -89,14 +91,22 @@ def _parse(text: bytes) -> tuple[int, AnswerHead]:
     matched = _HEAD.fullmatch(text)
     if matched is None:
         raise BadHead("an answer's head is malformed")
-    fields: dict[bytes, bytes] = {}
-    for line in matched[3].split(b"\r\n")[1:]:
-        name, _, value = line.partition(b":")
-        name, value = name.lower(), value.strip(b" \t")
-        fields[name] = value if name not in fields else b", ".join((fields[name], value))
+    lines = _FIELD.findall(matched[3])
+    fields: dict[bytes, bytes] = {name.lower(): value.strip(b" \t") for name, value in lines}
+    if len(fields) != len(lines):
+        fields = _joined(lines)
     status = int(matched[2])
     is_last = matched[1] == b"0" or b"close" in _options(fields)
     return status, _framed(status, fields, is_last)
+
+
+def _joined(lines: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Repeated fields are one (RFC 9110, section 5.3)."""
+    fields: dict[bytes, bytes] = {}
+    for name, value in lines:
+        name, value = name.lower(), value.strip(b" \t")
+        fields[name] = value if name not in fields else b", ".join((fields[name], value))
+    return fields
 
 
 def _options(fields: dict[bytes, bytes]) -> list[bytes]:
