@@ -9,26 +9,25 @@ Both take lines to the node (:mod:`txcouchdl.couch.wire`); treq's own way asks f
 behind our back (FINDINGS, section 0, point 7), which would lose us the length, the digest and the range.
 """
 
-from typing import Final, TypeVar
+from typing import Final
 from urllib.parse import urlsplit
 
 from attrs import frozen
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IProtocol, IReactorTime
 from twisted.logger import Logger
 
-from txcouchdl.couch.documents import Document, parse_document
-from txcouchdl.couch.errors import BadUpstream, RevisionGone, UpstreamRefusedUs, UpstreamTimeout, UpstreamUnavailable
+from txcouchdl.couch.deadlines import Deadlines
+from txcouchdl.couch.documents import Digest, Document, parse_document
+from txcouchdl.couch.errors import BadUpstream, RevisionGone, UpstreamRefusedUs, UpstreamUnavailable
 from txcouchdl.couch.names import AttachmentAddress, attachment_path, document_path, quote_segment
 from txcouchdl.couch.nodes import Node
-from txcouchdl.couch.short_bodies import abandon, collect, error_text
+from txcouchdl.couch.short_bodies import abandon, collect, error_text, gather
 from txcouchdl.couch.wire.agent import LeanClient, LineAgent
 from txcouchdl.couch.wire.answers import Answer
 from txcouchdl.couch.wire.line import Lines
 from txcouchdl.couch.wire.requests import RequestHead
 from txcouchdl.protocol.ranges import ByteRange
 
-_T = TypeVar("_T")
 _CLOSE: Final = b"Connection: close\r\n"
 
 #: The largest document we read, stubs included; CouchDB's own limit is 8 MB without them.
@@ -60,6 +59,21 @@ class BodyHead:
     content_range: str | None
     coding: str | None
     _answer: Answer
+    _deadlines: Deadlines
+
+    async def collect(self, count: int, digest: Digest | None) -> bytes:
+        """
+        All of a short body, instead of :meth:`deliver`.
+
+        :param count: how many bytes it has.
+        :param digest: what it has to have.
+        :raises UpstreamFailure: if it has not, or does not come in time.
+        """
+        deadline = self._deadlines.begin()
+        try:
+            return await deadline.wait(gather(self.deliver, count, digest))
+        finally:
+            deadline.end()
 
     def deliver(self, protocol: IProtocol) -> None:
         """Let the body flow into the protocol. To be called once, or :meth:`abandon`."""
@@ -82,8 +96,9 @@ class CouchClient:
 
     def __init__(self, node: Node, lines: Lines, clock: IReactorTime, answer_timeout: float) -> None:
         self._node = node
-        self._answer_timeout = answer_timeout
-        self._clock = clock
+        self._name = str(node)
+        self._answers = Deadlines(self._name, answer_timeout, clock)
+        self._probes = Deadlines(self._name, _PROBE_TIMEOUT, clock)
         self._line = lines.to(node.base)
         url = urlsplit(node.base)
         common = {"Host": url.netloc}
@@ -98,7 +113,7 @@ class CouchClient:
         }
 
     def __str__(self) -> str:
-        return str(self._node)
+        return self._name
 
     async def document(self, database: str, document_id: str, rev: str | None = None) -> Document | None:
         """
@@ -116,11 +131,14 @@ class CouchClient:
         return document
 
     async def _read_document(self, target: str, document_id: str) -> Document | None:
-        deadline = self._clock.seconds() + self._answer_timeout
-        response = await self._by(deadline, self._documents.get(f"{self._node.base}{target}"))
-        if response.code == 200:
-            return parse_document(await self._by(deadline, collect(response, MAX_DOCUMENT)), document_id)
-        error = await self._by(deadline, error_text(response))
+        deadline = self._answers.begin()
+        try:
+            response = await deadline.wait(self._documents.get(f"{self._node.base}{target}"))
+            if response.code == 200:
+                return parse_document(await deadline.wait(collect(response, MAX_DOCUMENT)), document_id)
+            error = await deadline.wait(error_text(response))
+        finally:
+            deadline.end()
         if response.code in {400, 404}:
             return None
         if _NOT_A_MEMBER in error or (_NOBODY in error and self._node.authorization is None):
@@ -145,12 +163,15 @@ class CouchClient:
         wanted = b"" if byte_range is None else b"Range: bytes=%d-%d\r\n" % (byte_range.first, byte_range.last)
         target = f"{attachment_path(address)}?rev={quote_segment(rev)}"
         request = self._bodies[gzip].request(target.encode("ascii"), wanted + (_CLOSE if closing else b""))
-        deadline = self._clock.seconds() + self._answer_timeout
-        answer = await self._by(deadline, self._line.ask(request, is_to_close=closing))
+        deadline = self._answers.begin()
+        try:
+            answer = await deadline.wait(self._line.ask(request, is_to_close=closing))
+        finally:
+            deadline.end()
         if answer.code not in {200, 206}:
             abandon(answer)
             raise self._failure(answer)
-        return _head(answer)
+        return _head(answer, self._answers)
 
     async def probe(self) -> None:
         """
@@ -159,29 +180,14 @@ class CouchClient:
 
         :raises UpstreamFailure: if it says that it is not, or nothing in time.
         """
-        deadline = self._clock.seconds() + _PROBE_TIMEOUT
-        response = await self._by(deadline, self._documents.get(f"{self._node.base}/_up"))
-        said = await self._by(deadline, error_text(response))
+        deadline = self._probes.begin()
+        try:
+            response = await deadline.wait(self._documents.get(f"{self._node.base}/_up"))
+            said = await deadline.wait(error_text(response))
+        finally:
+            deadline.end()
         if response.code >= 500 or (response.code == 404 and b'"status"' in said):
             raise UpstreamUnavailable(f"{self}: /_up answers {response.code}")
-
-    async def _by(self, deadline: float, waiting: "Deferred[_T]") -> _T:
-        """
-        :raises UpstreamTimeout: if it is not there by then.
-        """
-        if waiting.called and not waiting.paused:
-            # It is there, and no time is needed.
-            return await waiting
-        timer = self._clock.callLater(max(0.0, deadline - self._clock.seconds()), waiting.cancel)
-        try:
-            return await waiting
-        except CancelledError:
-            if not timer.active():
-                raise UpstreamTimeout(f"{self}: no answer in time") from None
-            raise
-        finally:
-            if timer.active():
-                timer.cancel()
 
     def _failure(self, response: Answer) -> Exception:
         """What a status that is no body means for an attachment or a document."""
@@ -195,7 +201,7 @@ class CouchClient:
         return BadUpstream(f"{self}: answers {code}")
 
 
-def _head(answer: Answer) -> BodyHead:
+def _head(answer: Answer, deadlines: Deadlines) -> BodyHead:
     fields = answer.head.fields
     return BodyHead(
         answer.code,
@@ -204,6 +210,7 @@ def _head(answer: Answer) -> BodyHead:
         _text(fields.get(b"content-range")),
         _text(fields.get(b"content-encoding")),
         answer,
+        deadlines,
     )
 
 

@@ -127,6 +127,16 @@ class Cluster:
         clients = [CouchClient(node, lines, clock, limits.stall_timeout) for node in nodes]
         return cls(clients, clock, limits)
 
+    def likely_place(self, preferred: Member | None, tried: Collection[Member]) -> Place | None:
+        """
+        A place at once, where there can be no better one: where it is preferred, or at the only node. ``None`` if there
+        may be. What is preferred and tried :class:`Wish` says.
+        """
+        member = preferred or self._only
+        if member is None or self._committed or self._waiting or not self._is_best(member, tried):
+            return None
+        return Place(member, self)
+
     async def place(self, wish: Wish) -> Place:
         """
         A place at a node, as soon as there is one. To be vacated by whoever gets it.
@@ -134,9 +144,6 @@ class Cluster:
         :raises NoNodeAvailable: if no node works.
         :raises Overloaded: if none was free in time.
         """
-        likely = wish.preferred or self._only
-        if likely is not None and not (self._committed or self._waiting) and self._is_best(likely, wish.tried):
-            return Place(likely, self)
         if not self._usable(wish.tried):
             for member in self._members:
                 member.health.knock()

@@ -16,15 +16,20 @@ dialect says so (``plus_is_space``).
 
 import re
 from functools import lru_cache
+from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
-from attrs import frozen
+from attrs import field, frozen
 
 _DESIGN = "_design/"
 _ABSOLUTE_FORM = re.compile(rb"https?://([^/?]*)", re.IGNORECASE)
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _DATABASE_NAME = re.compile(r"[a-z][a-z0-9_$()+/-]*", re.ASCII)
+
+
+#: Bytes of a path whose address is kept.
+_LONGEST_KEPT: Final = 512
 
 
 class BadAddress(ValueError):
@@ -53,6 +58,11 @@ class DocumentAddress:
 
     database: str
     document_id: str
+    _is_addressable: bool = field(init=False, eq=False, repr=False)
+
+    @_is_addressable.default
+    def _(self) -> bool:
+        return is_legal_database_name(self.database) and _is_addressable_id(self.document_id)
 
     @property
     def is_addressable(self) -> bool:
@@ -63,20 +73,24 @@ class DocumentAddress:
         ``_all_docs``), except design documents. A database name that CouchDB would not allow exists nowhere,
         and could only serve to lead a proxy in front of CouchDB astray (``..``).
         """
-        return is_legal_database_name(self.database) and _is_addressable_id(self.document_id)
+        return self._is_addressable
 
 
 @frozen
 class AttachmentAddress:
-    """Where an attachment is, in the same sense."""
+    """
+    Where an attachment is, in the same sense.
+
+    :ivar document: where the document is that it belongs to.
+    """
 
     database: str
     document_id: str
     attachment: str
+    document: DocumentAddress = field(init=False, eq=False, repr=False)
 
-    @property
-    def document(self) -> DocumentAddress:
-        """Where the document is that it belongs to."""
+    @document.default
+    def _(self) -> DocumentAddress:
         return DocumentAddress(self.database, self.document_id)
 
 
@@ -136,6 +150,10 @@ def parse_address(path: bytes) -> AttachmentAddress | DocumentAddress:
     :raises TooShort: if the path names neither an attachment nor a document.
     :raises BadAddress: as :func:`decode_segment`, and if the path does not begin with a slash.
     """
+    return _parse_path(path) if len(path) > _LONGEST_KEPT else _parse_kept(path)
+
+
+def _parse_path(path: bytes) -> AttachmentAddress | DocumentAddress:
     if not path.startswith(b"/"):
         raise BadAddress("The path must begin with a slash.")
     if b"%" in path:
@@ -149,6 +167,10 @@ def parse_address(path: bytes) -> AttachmentAddress | DocumentAddress:
     document = DocumentAddress(segments[0], "/".join(segments[1:name_at]))
     name = "/".join(segments[name_at:])
     return AttachmentAddress(document.database, document.document_id, name) if name else document
+
+
+# Most requests are for what was asked for just before.
+_parse_kept = lru_cache(1024)(_parse_path)
 
 
 def is_linkable(address: AttachmentAddress) -> bool:
@@ -172,12 +194,14 @@ def quote_segment(text: str) -> str:
     return "%2E" * len(text) if text in {".", ".."} else quote(text, safe="")
 
 
+@lru_cache(256)
 def document_path(database: str, document_id: str) -> str:
     """The path of a document on a CouchDB node. A design document's slash stays raw: CouchDB redirects otherwise."""
     prefix, bare_id = (_DESIGN, document_id[len(_DESIGN) :]) if document_id.startswith(_DESIGN) else ("", document_id)
     return f"/{quote_segment(database)}/{prefix}{quote_segment(bare_id)}"
 
 
+@lru_cache(256)
 def attachment_path(address: AttachmentAddress) -> str:
     """The path of an attachment on a CouchDB node; slashes in the name are encoded, as in CouchDB's own links."""
     return f"{document_path(address.database, address.document_id)}/{quote_segment(address.attachment)}"

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IProtocol
 
 from txcouchdl.couch.client import BodyHead, CouchClient
 from txcouchdl.couch.cluster import Cluster, Member, Place, Wish
-from txcouchdl.couch.documents import Document
+from txcouchdl.couch.documents import Digest, Document
 from txcouchdl.couch.errors import (
     BadUpstream,
     RevisionGone,
@@ -72,16 +72,20 @@ UNHURRIED: Final = _Unhurried()
 
 @frozen
 class Body:
-    """
-    A body that was opened, and holds a place at its node until it is vacated.
+    """A body that was opened, and holds a place at its node until it is vacated."""
 
-    :ivar node: where it comes from, for the log.
-    """
-
-    node: str
     _head: BodyHead
     _place: Place
     _route: "Route"
+
+    @property
+    def node(self) -> str:
+        """Where it comes from, for the log."""
+        return str(self._place.member.client)
+
+    async def collect(self, count: int, digest: Digest | None) -> bytes:
+        """See :meth:`BodyHead.collect <txcouchdl.couch.client.BodyHead.collect>`."""
+        return await self._head.collect(count, digest)
 
     def deliver(self, protocol: IProtocol) -> None:
         """Let it flow into the protocol."""
@@ -177,15 +181,16 @@ class Route:
             return head
 
         head, place = await self._ask(ask, patience)
-        return Body(str(place.member.client), head, place, self)
+        return Body(head, place, self)
 
     async def _ask(self, ask: Callable[[CouchClient], _Answering[_T]], patience: Patience) -> tuple[_T, Place]:
         """Ask one node after the other, until one answers."""
         tried: list[Member] = []
         while True:
             place = await self._place(tried, patience)
+            asking, time_left = self._ask_member(place.member, ask), patience.time_left
             try:
-                answer = await self._ask_in_time(place.member, ask, patience)
+                answer = await (asking if time_left is None else self._in_time(asking, time_left))
             except _ANOTHER_MAY_DO as error:
                 place.vacate()
                 tried.append(place.member)
@@ -200,20 +205,17 @@ class Route:
 
     async def _place(self, tried: list[Member], patience: Patience) -> Place:
         avoided = tried if self._left is None else [*tried, self._left]
+        place = self._cluster.likely_place(self._member, avoided)
+        if place is not None:
+            return place
         began = self._clock.seconds()
         place = await self._cluster.place(Wish(self._member, avoided, patience.is_committed))
         patience.waited(self._clock.seconds() - began)
         return place
 
-    async def _ask_in_time(
-        self, member: Member, ask: Callable[[CouchClient], _Answering[_T]], patience: Patience
-    ) -> _T:
-        time_left = patience.time_left
-        if time_left is None:
-            return await self._ask_member(member, ask)
-        asking = Deferred.fromCoroutine(self._ask_member(member, ask))
+    async def _in_time(self, asking: _Answering[_T], seconds: float) -> _T:
         try:
-            return await asking.addTimeout(max(time_left, 0.0), self._clock)
+            return await Deferred.fromCoroutine(asking).addTimeout(max(seconds, 0.0), self._clock)
         except defer.TimeoutError:
             # This is no fault of the node's.
             raise UpstreamTimeout("no answer in time") from None

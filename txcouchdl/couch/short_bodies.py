@@ -98,7 +98,7 @@ class _Collector(Protocol):
         if self._over:
             return
         self._over = True
-        if reason is None or not reason.check(ResponseDone):
+        if reason is None or reason.type is not ResponseDone:
             self.finished.errback(UpstreamUnavailable("a body ended early"))
             return
         body = b"".join(self._chunks)

@@ -10,18 +10,16 @@ from typing import Final
 
 import attrs
 from attrs import frozen
-from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from txcouchdl.couch.documents import AttachmentStub, Digest, Document, Storage
-from txcouchdl.couch.errors import AttachmentChanged, RevisionGone, UpstreamFailure, UpstreamTimeout
+from txcouchdl.couch.errors import AttachmentChanged, RevisionGone, UpstreamFailure
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.names import AttachmentAddress, attachment_path
 from txcouchdl.couch.reader import AttachmentReader
 from txcouchdl.couch.reading import Request, plan_reading
 from txcouchdl.couch.route import UNHURRIED, Body, Patience, Route
-from txcouchdl.couch.short_bodies import gather
 from txcouchdl.protocol.ranges import ByteRange
 
 #: Lengths remembered; the least recently used goes first.
@@ -119,12 +117,8 @@ class AttachmentSource:
         if request.is_closing:
             return None
         body = await self._open_body(request, UNHURRIED)
-        collecting = gather(body.deliver, request.count, reading.digest)
         try:
-            stored = await collecting.addTimeout(self._limits.stall_timeout, self._clock)
-        except defer.TimeoutError:
-            body.lost(UpstreamTimeout("a short body takes too long"))
-            return None
+            stored = await body.collect(request.count, reading.digest)
         except UpstreamFailure as error:
             body.lost(error)
             return None

@@ -202,7 +202,11 @@ class Gateway:
         """
         document = None
         if address.is_addressable and token:
-            document = await _current(route, address)
+            try:
+                document = await route.document(address.database, address.document_id)
+            except UnreadableDocument as error:
+                # One that nobody can read, its token included, is for clients like one that is not there.
+                _log.warn("a document cannot be read: {error}", error=error)
         fields = None if document is None else document.fields
         if not self._rule.allows(fields, token) or document is None:
             if token:
@@ -214,15 +218,6 @@ class Gateway:
         held_off = self._guesses.wrong(client)
         if held_off is not None:
             raise TooManyGuesses(retry_after=held_off)
-
-
-async def _current(route: Route, address: DocumentAddress) -> Document | None:
-    """A document that nobody can read, its token included, is for clients like one that is not there."""
-    try:
-        return await route.document(address.database, address.document_id)
-    except UnreadableDocument as error:
-        _log.warn("a document cannot be read: {error}", error=error)
-        return None
 
 
 async def _revision(route: Route, current: Document, address: DocumentAddress, rev: str) -> Document:

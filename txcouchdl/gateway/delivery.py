@@ -9,7 +9,6 @@ the promised Content-Length, or before the last chunk. No response is framed by 
 
 from typing import TYPE_CHECKING, cast
 
-from attrs import evolve
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from twisted.web.server import Request
@@ -45,7 +44,7 @@ async def deliver(plan: DeliveryPlan, request: Request, source: AttachmentSource
     if len(plan.parts) == 1:
         body = await source.short(plan.parts[0].byte_range)
         if body is not None:
-            answer(evolve(plan, trailer=body), request)
+            _answer(plan, request, body)
             return
     first = await source.open(plan.parts[0].byte_range)
     try:
@@ -62,7 +61,11 @@ async def deliver(plan: DeliveryPlan, request: Request, source: AttachmentSource
 
 def answer(plan: DeliveryPlan, request: Request) -> None:
     """Answer with a plan whose trailer is all of the body."""
-    cast("GatewayRequest", request).begin(plan.status, plan.headers, plan.content_length, plan.trailer)
+    _answer(plan, request, plan.trailer)
+
+
+def _answer(plan: DeliveryPlan, request: Request, body: bytes) -> None:
+    cast("GatewayRequest", request).begin(plan.status, plan.headers, plan.content_length, body)
     request.finish()
 
 

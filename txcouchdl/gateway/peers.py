@@ -83,8 +83,8 @@ class TrustedProxies:
             ``unix`` for the peer of a UNIX socket, ``unknown`` for one whose address is none.
         """
         client = _UNIX if peer is None else _peer_text(peer)
-        is_trusted = self.trusts(peer)
-        hops = _hops(forwarded_for or "")
+        is_trusted = forwarded_for is not None and self.trusts(peer)
+        hops = _hops(forwarded_for or "") if is_trusted else iter(())
         while is_trusted and (hop := next(hops, None)) is not None:
             client, is_trusted = str(hop), self._includes(hop)
         return client

@@ -35,6 +35,8 @@ MAX_SPECS: Final = 100
 _RANGE_UNIT: Final = "bytes"
 _OWS: Final = " \t"
 # [0-9], because \d also matches the digits of other scripts.
+# What nearly all clients send: one int-range, of numbers that are surely below MAX_LENGTH.
+_USUAL: Final = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
 _RANGE_SPEC: Final = re.compile(r"([0-9]+)-([0-9]*)|-([0-9]+)")
 
 
@@ -156,6 +158,10 @@ def parse_range(field: str | None) -> tuple[RangeSpec, ...] | None:
     """
     if field is None or len(field) > MAX_FIELD_LENGTH:
         return None
+    usual = _USUAL.fullmatch(field)
+    if usual is not None:
+        first, last = int(usual[1]), int(usual[2]) if usual[2] else None
+        return (IntRange(first, last),) if last is None or first <= last else None
     unit, _, range_set = field.partition("=")
     if unit.lower() != _RANGE_UNIT:
         return None
@@ -174,10 +180,6 @@ def _parse_spec(text: str) -> RangeSpec | None:
     first, last, suffix_length = found.groups()
     if suffix_length is not None:
         return SuffixRange(_clamp(suffix_length))
-    if max(len(first), len(last)) <= _FEW:
-        # Nearly all are as short as this, and not worth more care.
-        first_pos, last_pos = int(first), int(last) if last else None
-        return None if last_pos is not None and last_pos < first_pos else IntRange(first_pos, last_pos)
     if last and _magnitude(last) < _magnitude(first):
         return None
     return IntRange(_clamp(first), _clamp(last) if last else None)
@@ -189,8 +191,6 @@ def _magnitude(digits: str) -> tuple[int, str]:
     return len(significant), significant
 
 
-#: Digits that write no number past MAX_LENGTH.
-_FEW: Final = len(str(MAX_LENGTH)) - 1
 _MAX_MAGNITUDE: Final = _magnitude(str(MAX_LENGTH))
 
 

@@ -454,10 +454,10 @@ def test_a_plain_socket_has_a_mark_as_long_as_its_body_flows() -> None:
 
 def test_a_body_up_to_the_close_has_a_mark_as_far_as_its_length_goes() -> None:
     asked = Asked(is_plain=True, is_to_close=True)
-    asked.say(answer(b"x" * 2**12)[:-1000])
+    asked.say(answer(b"x" * 2**15)[:-20_000])
     asked.deliver()
-    assert asked.socket.mark == 1000
-    asked.say(b"x" * 990)
+    assert asked.socket.mark == 20_000
+    asked.say(b"x" * 19_990)
     assert asked.socket.mark == 10
     asked.say(b"x" * 10, b"more")
     assert asked.socket.mark == 1

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 ONE_READ: Final = 64 * 2**10
 #: Bytes that a conduit is woken for at the most.
 _MANY_READS: Final = 512 * 2**10
+#: Bytes that are not worth a mark: two system calls, to be woken a few times less.
+_FEW: Final = 16 * 2**10
 
 _DONE: Final = Failure(ResponseDone())
 _BROKEN: Final = Failure(ResponseFailed([Failure(BadChunks())]))
@@ -181,7 +183,7 @@ class Body:
             if self._is_held and not self._is_paused:
                 self._transport.resumeProducing()
             self._is_held = False
-            if self._connection.plain is not None and self._missing:
+            if self._connection.plain is not None and self._missing > _FEW:
                 self._low_water = self._connection.low_water(ONE_READ)
             self._await_more()
 
