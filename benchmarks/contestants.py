@@ -139,7 +139,8 @@ def _our_command(*more: str) -> _Command:
         listen = f"tcp:{port}:interface=127.0.0.1:backlog=4096"
         # All clients are one address here, and there may be more of them than it lets in unless told.
         limits = ["--guess-limit", "0", "--max-connections", "16384"]
-        return [*_twistd(), "-n", "--pidfile=", "couchdl", "-l", listen, *limits, "--drain", "1", *more]
+        log = ["--access-log", str(place / "access.log")]
+        return [*_twistd(), "-n", "--pidfile=", "couchdl", "-l", listen, *limits, *log, "--drain", "1", *more]
 
     return command
 

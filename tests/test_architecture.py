@@ -56,6 +56,7 @@ ARROWS = {
     "txcouchdl.workers": {
         "txcouchdl.couch.nodes",
         "txcouchdl.descriptors",
+        "txcouchdl.gateway.access_file",
         "txcouchdl.gateway.guesses",
         "txcouchdl.listening",
         "txcouchdl.options",

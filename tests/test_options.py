@@ -5,7 +5,7 @@ from operator import attrgetter
 from pathlib import Path
 
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -32,6 +32,7 @@ DEFAULTS = Settings(
     proxies=TrustedProxies.parse([]),
     origins=AllowedOrigins(),
     presentation=Presentation(),
+    access_log=None,
     drain=30.0,
     workers=1,
 )
@@ -169,6 +170,12 @@ def test_store_listen() -> None:
     assert settings("--store", "dir", "--store-listen", "tcp:1").store == StoreSettings(Path("dir"), "tcp:1")
 
 
+@pytest.mark.parametrize("file", ["-", "access.log", "/var/log/couchdl/access.log", "", " a\udcff "])
+def test_access_log(file: str) -> None:
+    """Whatever can be the name of a file; that an empty one cannot is told when it is opened."""
+    assert settings(f"--access-log={file}") == evolve(DEFAULTS, access_log=file)
+
+
 def test_demo() -> None:
     chosen = settings("--demo", "-l", "tcp:1", "-k", "a.b", "--store-listen", "tcp:2")
     store = StoreSettings(Path("couchdl-demo"), "tcp:2")
@@ -209,7 +216,8 @@ def test_help_names_every_option_and_its_default() -> None:
         "tcp:5984:interface=127.0.0.1",
     ):
         assert default in " ".join(text.split())
-    assert all(f"--{option}" in text for option in ("trusted-proxy=", "behind-proxy", "cors-origin=", "inline="))
+    others = ("trusted-proxy=", "behind-proxy", "cors-origin=", "inline=", "access-log=")
+    assert all(f"--{option}" in text for option in others)
     for number in NUMBERS:
         (line,) = [each for each in text.splitlines() if f" --{number.option}= " in each]
         assert f"[default: {number.default}]" in line
@@ -594,6 +602,7 @@ def test_a_bad_token_key(key: str) -> None:
         ("--store",),
         ("--store", "dir", "--store-listen"),
         ("--drain",),
+        ("--access-log",),
         ("--trusted-proxy",),
     ],
 )

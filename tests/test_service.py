@@ -7,6 +7,7 @@ failing to start, ending, dying; its log; its file descriptors; and that it all 
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -26,6 +27,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.plugin import getPlugins
 
 from tests.certificates import certify
+from tests.nodes import needs_proc
 from tests.running import (
     ANY_PORT,
     PATIENCE,
@@ -388,6 +390,69 @@ def test_a_gateway_outlives_its_couchdb_and_logs_no_secret(tmp_path: Path) -> No
             assert secret not in log
 
 
+# The access log in a file of its own.
+
+
+def test_an_access_log_that_is_rotated(tmp_path: Path) -> None:
+    """Each request is a line in the file, and none in the log; from one second to the next it is another file."""
+    written, moved = tmp_path / "access.log", tmp_path / "access.log.1"
+    with (
+        nobody() as port,
+        running(tmp_path, "-c", f"http://127.0.0.1:{port}", "-l", ANY_PORT, "--access-log", "access.log") as process,
+    ):
+        gateway = process.port()
+
+        def ask(name: bytes) -> None:
+            target = b"/db/doc/%b?token=s3cret" % name
+            answer = exchange(gateway, b"GET %b HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" % target)
+            assert answer.status == 503
+
+        ask(b"before")
+        [line] = written.read_text().splitlines()
+        assert re.fullmatch(r'127\.0\.0\.1 - - \[.*\] "GET /db/doc/before\?token=\*{3} HTTP/1\.1" 503 .*', line)
+        written.rename(moved)
+        deadline = monotonic() + PATIENCE
+        while not written.exists() and monotonic() < deadline:
+            ask(b"behind")
+        assert "/behind?token=*** " in written.read_text()
+        os.truncate(written, 0)
+        ask(b"late")
+        [line] = written.read_text().splitlines()
+        assert "/late?token=*** " in line
+        assert process.stop() == 0
+        assert "s3cret" not in moved.read_text()
+        assert "/db/doc/" not in process.text()
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers=2",)], ids=["alone", "two workers"])
+def test_an_access_log_on_standard_output(workers: tuple[str, ...], tmp_path: Path) -> None:
+    """As it is, without the log's own timestamps."""
+    with running(tmp_path, "-l", ANY_PORT, "--access-log", "-", *workers) as process:
+        exchange(process.port(), b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        process.out.wait_for(r'^127\.0\.0\.1 - - \[.*\] "GET / HTTP/1\.1" 404 ')
+        assert process.stop() == 0
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers=2",)], ids=["alone", "two workers"])
+@pytest.mark.parametrize("file", ["no/such/access.log", ".", ""])
+def test_an_access_log_that_cannot_be_written(file: str, workers: tuple[str, ...], tmp_path: Path) -> None:
+    why = "Is a directory" if file == "." else "No such file or directory"
+    with running(tmp_path, "-l", ANY_PORT, "--access-log", file, *workers) as process:
+        assert process.end() == 1
+        assert process.err.all() == [f"twistd couchdl: cannot write the access log '{file}': {why}"]
+        assert "Traceback" not in process.text()
+
+
+def test_a_daemon_that_cannot_write_its_access_log(tmp_path: Path) -> None:
+    with daemon(tmp_path, "--listen", ANY_PORT, "--access-log", "no/such/access.log") as process:
+        assert process.started.returncode != 0
+        assert "cannot write the access log 'no/such/access.log'" in process.started.stderr
+        assert "'no/such/access.log': No such file or directory" in process.log
+        assert "Traceback" not in process.started.stderr + process.log
+        process.wait_for_end()
+        assert not process.pidfile.exists()
+
+
 # What cannot start.
 
 
@@ -556,6 +621,31 @@ async def test_started_and_stopped_and_started_again(here: Path) -> None:
             assert (await printed).count("?token=") == 4
         finally:
             await maybeDeferred(service.stopService)
+
+
+def is_open(file: Path) -> bool:
+    """Whether this process has it open."""
+    own = Path("/proc/self/fd")
+    return any(os.path.lexists(each) and os.readlink(each) == str(file) for each in list(own.iterdir()))
+
+
+@needs_proc
+@ensureDeferred
+async def test_a_service_that_is_stopped_has_closed_its_access_log(here: Path) -> None:
+    from twisted.internet import reactor
+
+    file = here / "access.log"
+    for _ in range(2):
+        service: IService = GatewayService(
+            options("-l", ANY_PORT, "--access-log", str(file)).settings, reactor, lambda _line: None
+        )
+        service.privilegedStartService()
+        assert not file.exists(), "root's rights are not gone yet"
+        service.startService()
+        assert is_open(file)
+        await maybeDeferred(service.stopService)
+        assert not is_open(file)
+        file.unlink()
 
 
 def test_the_plugin_names_it() -> None:

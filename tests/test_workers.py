@@ -176,6 +176,34 @@ def test_the_log_has_what_workers_tell(crew: Running) -> None:
     crew.out.wait_for(r'\[txcouchdl\.access#info\] 127\.0\.0\.1 .* "GET /db/doc/logged\?token=\*\*\* HTTP/1.1" 404 ')
 
 
+def test_an_access_log_that_all_write(couch: str, tmp_path: Path) -> None:
+    """At the same time, and each line is whole. What the crew would have to pass on, it never sees."""
+    file = tmp_path / "access.log"
+    with (
+        working(couch, f"--access-log={file}") as process,
+        one_on_each(process.port(), workers(process)) as connections,
+    ):
+        sent = []
+        for which, each in enumerate(connections.values()):
+            targets = [f"/{which}-{number}-{'x' * (number % 99)}" for number in range(300)]
+            sent += targets
+            each.sendall("".join(f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n" for target in targets).encode())
+            each.sendall(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        for each in connections.values():
+            assert read_to_end(each).count(b"HTTP/1.1 404 ") == 301
+        lines = file.read_text().splitlines()
+        found = [
+            re.fullmatch(r'127\.0\.0\.1 - - \[[^]]+\] "(?:GET|HEAD) (\S+) HTTP/1\.1" 404 \S+ "-" "-"', line)
+            for line in lines
+        ]
+        assert None not in found
+        assert sorted(each[1] for each in found if each and each[1] != "/") == sorted(sent)
+        # Nobody would tell the crew that the file has been moved, and removed.
+        assert str(file) not in open_files(process.pid)
+        assert process.stop() == 0
+        assert "HTTP/1.1" not in process.text()
+
+
 # The end.
 
 

@@ -25,7 +25,6 @@ DEFAULT_STORE_LISTEN: Final = "tcp:5984:interface=127.0.0.1"
 DEMO_DIRECTORY: Final = "couchdl-demo"
 
 _ON_THIS_MACHINE: Final = ("127.0.0.0/8", "::1", "unix")
-
 _Parsed = TypeVar("_Parsed")
 
 
@@ -72,6 +71,7 @@ class Settings:
     :ivar proxies: whose word is believed about a client's address, and about our own.
     :ivar origins: sites whose pages may read what is sent.
     :ivar presentation: how browsers are to show it.
+    :ivar access_log: the file of its lines; ``-`` for standard output, ``None`` where they are events of the log.
     :ivar drain: seconds that downloads may go on once the service is to stop.
     :ivar workers: processes that answer; 0 for one on each core. With more than one, none of them is this one.
     """
@@ -87,6 +87,7 @@ class Settings:
     proxies: TrustedProxies = field(factory=TrustedProxies)
     origins: AllowedOrigins = field(factory=AllowedOrigins)
     presentation: Presentation = field(factory=Presentation)
+    access_log: str | None = None
     drain: float = 30.0
     workers: int = 1
 
@@ -169,7 +170,10 @@ class Options(usage.Options):
         "to whoever knows the secret that the document carries. Numbers, proxies, origins and types may stand in the "
         "environment too: COUCHDL_STALL_TIMEOUT, COUCHDL_CORS_ORIGIN and so on."
     )
-    optParameters: ClassVar = [(each.option, None, None, each.help) for each in NUMBERS]  # noqa: N815 (Twisted's)
+    optParameters: ClassVar = [  # noqa: N815 (Twisted's)
+        *((each.option, None, None, each.help) for each in NUMBERS),
+        ("access-log", None, None, "File for a line of each request; - for standard output. [default: the log]"),
+    ]
     settings: Settings
 
     def __init__(self) -> None:
@@ -261,6 +265,7 @@ class Options(usage.Options):
             proxies=self._trusted(environment),
             origins=self._parsed(AllowedOrigins.parse, self._origins, "cors-origin", environment),
             presentation=self._parsed(Presentation.parse, self._inline, "inline", environment),
+            access_log=self["access-log"],
             **self._numbers(Settings, environment),
         )
 

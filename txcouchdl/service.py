@@ -1,13 +1,14 @@
 """
 From settings to the running Twisted service.
 
-Everything listens in ``privilegedStartService``, before twistd gives up root's rights, and whatever is in the way of
-that ends the process with one line.
+Everything listens in ``privilegedStartService``, before twistd gives up root's rights, and the access log's file is
+opened behind that: it has to be opened anew, too. Whatever is in the way of either ends the process with one line.
 """
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, TextIO, cast
 
 from twisted.application.service import IService, Service
@@ -50,7 +51,11 @@ class Front(Protocol):
         """
 
     def start(self) -> None:
-        """Begin to answer, if that is not so yet. Root's rights are gone."""
+        """
+        Begin to answer, if that is not so yet. Root's rights are gone.
+
+        :raises StartError: if the access log cannot be written.
+        """
 
     def hurry(self) -> None:
         """Break off what is under way: now, or when this is to stop."""
@@ -80,15 +85,8 @@ class GatewayService(Service):
         :raises StartError: if the gateway or the store cannot listen, or the store not be opened.
         """
         super().privilegedStartService()
-        try:
+        with _told():
             self._listen()
-        except StartError as error:
-            terminal = sys.__stderr__
-            if terminal is None or _leads_nowhere(terminal):
-                _log.critical("{error}", error=error)
-            else:
-                error.tell(terminal)
-            raise
 
     def _listen(self) -> None:
         nodes = self._settings.nodes if self._store is None else (self._store.start(),)
@@ -97,8 +95,12 @@ class GatewayService(Service):
             self._reactor.callWhenRunning(self._demo.begin, nodes[0], url or "")
 
     def startService(self) -> None:
+        """
+        :raises StartError: if the access log cannot be written.
+        """
         super().startService()
-        self._front.start()
+        with _told():
+            self._front.start()
 
     def stopService(self) -> "Deferred[None]":
         """
@@ -139,7 +141,8 @@ class Alone:
         return heard[0].url
 
     def start(self) -> None:
-        pass
+        if self._serving is not None:
+            self._serving.start()
 
     def hurry(self) -> None:
         if self._serving is not None:
@@ -148,6 +151,20 @@ class Alone:
     async def stop(self) -> None:
         if self._serving is not None:
             await self._serving.stop()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """A StartError is told where somebody reads it."""
+    try:
+        yield
+    except StartError as error:
+        terminal = sys.__stderr__
+        if terminal is None or _leads_nowhere(terminal):
+            _log.critical("{error}", error=error)
+        else:
+            error.tell(terminal)
+        raise
 
 
 def _leads_nowhere(terminal: TextIO) -> bool:

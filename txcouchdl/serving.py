@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from attrs import evolve
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.logger import Logger
 
 from txcouchdl.couch.cluster import Cluster
 from txcouchdl.couch.nodes import Node
 from txcouchdl.couch.wire.line import IDLE_CONNECTIONS, Lines
 from txcouchdl.descriptors import make_room
+from txcouchdl.gateway.access_file import AccessFile
 from txcouchdl.gateway.app import Gateway
 from txcouchdl.gateway.connections import Connections, most_leaving
 from txcouchdl.gateway.guesses import Guesses
@@ -46,6 +47,7 @@ class Serving:
         self._cluster = Cluster.of(tuple(nodes), self._lines, reactor, settings.upstream)
         self._connections = Connections(settings.clients, reactor, tell)
         self._is_hurried = False
+        self._access = None if settings.access_log is None else AccessFile(settings.access_log, reactor)
         gateway = Gateway(
             self._cluster,
             settings.rule,
@@ -60,7 +62,18 @@ class Serving:
 
     def site(self) -> GatewaySite:
         """What answers on one port."""
-        return GatewaySite(self._resource, self._reactor, self._connections)
+        write_line = None if self._access is None else self._access.write_line
+        return GatewaySite(self._resource, self._reactor, self._connections, write_line)
+
+    def start(self) -> None:
+        """
+        Open the access log, if it is a file. What has not been started opens it with its first line, and loses lines
+        until it can.
+
+        :raises StartError: if it cannot be written.
+        """
+        if self._access is not None:
+            _open(self._access)
 
     def hurry(self) -> None:
         """Break off what is under way: now, or when this is to stop."""
@@ -73,8 +86,29 @@ class Serving:
         """
         await close(self.ports)
         await self._connections.drain(0 if self._is_hurried else self._settings.drain)
+        if self._access is not None:
+            self._access.close()
         self._cluster.stop()
         await self._lines.close()
+
+
+def check_access_log(settings: Settings, clock: IReactorTime) -> None:
+    """
+    See whether those who write it will be able to.
+
+    :raises StartError: if the access log is a file that cannot be written.
+    """
+    if settings.access_log is not None:
+        file = AccessFile(settings.access_log, clock)
+        _open(file)
+        file.close()
+
+
+def _open(file: AccessFile) -> None:
+    try:
+        file.open()
+    except OSError as error:
+        raise StartError(f"cannot write the access log {file.path!r}: {error.strerror}") from None
 
 
 def fitted(settings: Settings, others: int = 0) -> Settings:

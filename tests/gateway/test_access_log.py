@@ -15,7 +15,7 @@ from twisted.web.test.requesthelper import DummyChannel
 from tests import strategies
 from tests.gateway.house import GATEWAY_PORT, TOKEN, House, logged
 from tests.scripted import Stored
-from txcouchdl.gateway.access_log import ClientAddress, access_log_line, redacted_target
+from txcouchdl.gateway.access_log import ClientAddress, access_log_line, access_log_text, redacted_target
 from txcouchdl.gateway.facts import parse_query
 from txcouchdl.gateway.site import GatewaySite
 
@@ -48,7 +48,9 @@ def _line(
     for name, value in ((b"Referer", referer), (b"User-Agent", agent), (b"Authorization", authorization)):
         if value is not None:
             request.requestHeaders.setRawHeaders(name, [value])
-    return str(access_log_line(_TIMESTAMP, request))
+    line = access_log_text(_TIMESTAMP, request)
+    assert str(access_log_line(_TIMESTAMP, request)) == line
+    return line
 
 
 def _unescaped(text: str) -> bytes:
@@ -97,6 +99,8 @@ _HOSTILE = st.binary(max_size=30) | st.text('"\\\r\n\t\x00\x1b[] -x\x7f\x85\u202
 @given(_HOSTILE, _HOSTILE, _HOSTILE, _HOSTILE)
 @example(b"/", b"GET", b"-", b'x" 200 0 "-" "-"\r\n192.0.2.8 - - [] "GET /forged HTTP/1.1" 200 0 "-" "-')
 @example(b"/\n", b"GET", b'" "', b"\\")
+@example(b"/", b"GET", b"-", b"\\x22")
+@example(b"/", b"GET", b"-", b'"')
 @example(b'/" 404 - "-" "-', b"GET", b"\\x22", b"\\\\x22\\")
 @example(b"/\xe2\x80\xa8\xc2\x85", b"\x1b[2J", b"\xff", b"\x9b")
 def test_whatever_a_client_sends_is_one_line_that_reads_back(
@@ -111,13 +115,35 @@ def test_whatever_a_client_sends_is_one_line_that_reads_back(
     assert _unescaped(found[7]) == (sent.getRawHeaders(b"User-Agent", [b""])[0] or b"-")
 
 
+def test_the_last_of_several() -> None:
+    request = Request(DummyChannel(), False)
+    request.client = IPv4Address("TCP", "192.0.2.7", 50000)
+    request.method, request.uri, request.clientproto, request.code = b"GET", b"/", b"HTTP/1.1", 200
+    request.requestHeaders.setRawHeaders(b"Referer", [b"http://h/a", b"http://h/b"])
+    request.requestHeaders.setRawHeaders(b"User-Agent", [b"a", b"b"])
+    assert str(access_log_line(_TIMESTAMP, request)).endswith(' "http://h/b" "b"')
+
+
+def test_each_line_has_the_second_in_which_it_was_written() -> None:
+    house = House({"f": Stored(b"bytes")})
+    for seconds in (0.5, 0.25, 0.25, 86400):
+        house.network.advance(seconds)
+        house.get("f")
+    assert [_read(line)[2] for line in house.log] == [
+        "[01/Jan/1970:00:00:00 +0000]",
+        "[01/Jan/1970:00:00:00 +0000]",
+        "[01/Jan/1970:00:00:01 +0000]",
+        "[02/Jan/1970:00:00:01 +0000]",
+    ]
+
+
 def test_who_does_not_read_a_line_does_not_have_it_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """And it is no less readable for who does, nor has it a secret before."""
     house = House({"f": Stored(b"bytes")})
     house.site = GatewaySite(house.gateway.app.resource(), house.network, house.connections)
     house.network.listen(GATEWAY_PORT, house.site)
     with monkeypatch.context() as context, logged() as events:
-        context.delattr("txcouchdl.gateway.access_log._escaped")
+        context.delattr("txcouchdl.gateway.access_log._written")
         house.get("f")
     [event] = [event for event in events if event["log_namespace"] == "txcouchdl.access"]
     assert TOKEN not in repr(event["line"])

@@ -17,6 +17,8 @@ _REVISION = re.compile(rb"rev=[0-9]{1,19}-[0-9a-f]{1,64}")
 # Of a target in absolute-form: a name and a password may stand before the host.
 _USERINFO = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*://)[^/@]*@")
 _UNPRINTABLE = re.compile(r'[^\x20-\x7e]|["\\]')
+# Of a line's own.
+_QUOTES = 6
 
 
 @implementer(IAddress)
@@ -51,10 +53,7 @@ class AccessLogLine:
     agent: bytes
 
     def __str__(self) -> str:
-        return (
-            f'{_escaped(self.client.encode())} - - {self.timestamp} "{_escaped(self.requested)}" {self.status} '
-            f'{self.length or "-"} "{_escaped(self.referer)}" "{_escaped(self.agent)}"'
-        )
+        return _written(self.client, self.timestamp, self.requested, self.status, self.length, self.referer, self.agent)
 
 
 def access_log_line(timestamp: str, request: Request) -> AccessLogLine:
@@ -62,14 +61,42 @@ def access_log_line(timestamp: str, request: Request) -> AccessLogLine:
     :param timestamp: in the format's brackets already.
     :param request: its client is the connection's peer, or a :class:`ClientAddress`.
     """
-    return AccessLogLine(
+    return AccessLogLine(*_told(timestamp, request))
+
+
+def access_log_text(timestamp: str, request: Request) -> str:
+    """The same, written out at once: ASCII, without a line's end."""
+    return _written(*_told(timestamp, request))
+
+
+def _told(timestamp: str, request: Request) -> tuple[str, str, bytes, int, int, bytes, bytes]:
+    """What a line tells, in its order."""
+    get = request.requestHeaders.getRawHeaders
+    referers, agents = get(b"Referer"), get(b"User-Agent")
+    return (
         str(getattr(request.getClientAddress(), "host", "-")),
         timestamp,
         b"%b %b %b" % (request.method, redacted_target(request.uri), request.clientproto),
         request.code,
         request.sentLength,
-        _bare(request.getHeader(b"Referer") or b"-"),
-        request.getHeader(b"User-Agent") or b"-",
+        _bare((referers and referers[-1]) or b"-"),
+        (agents and agents[-1]) or b"-",
+    )
+
+
+def _written(
+    client: str, timestamp: str, requested: bytes, status: int, length: int, referer: bytes, agent: bytes
+) -> str:
+    line = (
+        f'{client} - - {timestamp} "{requested.decode("latin-1")}" {status} {length or "-"} '
+        f'"{referer.decode("latin-1")}" "{agent.decode("latin-1")}"'
+    )
+    # Nearly always there is nothing to escape, and to see that of all of it at once costs least. The quotes are ours.
+    if line.isascii() and line.isprintable() and "\\" not in line and line.count('"') == _QUOTES:
+        return line
+    return (
+        f'{_escaped(client.encode())} - - {timestamp} "{_escaped(requested)}" {status} {length or "-"} '
+        f'"{_escaped(referer)}" "{_escaped(agent)}"'
     )
 
 
@@ -85,16 +112,15 @@ def refusal_log_line(timestamp: str, peer: IAddress, status: int, length: int) -
 def redacted_target(target: bytes) -> bytes:
     """A request target without the values of its query."""
     path, mark, query = target.partition(b"?")
-    userinfo = _USERINFO.match(path)
-    if userinfo is not None:
+    if path[:1] != b"/" and (userinfo := _USERINFO.match(path)):
         path = userinfo[1] + path[userinfo.end() :]
-    return path + mark + b"&".join([_redacted(pair) for pair in query.split(b"&")])
+    return path + mark + b"&".join([_redacted(pair) for pair in query.split(b"&")]) if query else path + mark
 
 
 def _redacted(pair: bytes) -> bytes:
-    name, equals, _ = pair.partition(b"=")
-    if _REVISION.fullmatch(pair) or not pair:
+    if not pair or (pair[:4] == b"rev=" and _REVISION.fullmatch(pair)):
         return pair
+    name, equals, _ = pair.partition(b"=")
     # A value without its name may be anything.
     return name + b"=***" if equals else b"***"
 

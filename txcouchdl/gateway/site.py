@@ -5,7 +5,6 @@ The access log has a line for each request, broken and refused ones included, an
 """
 
 from collections.abc import Callable
-from functools import lru_cache
 from time import time
 from typing import Any, cast
 
@@ -18,7 +17,7 @@ from twisted.web.server import Request, Site
 
 import txcouchdl
 from txcouchdl.couch.wire.sockets import plain_socket
-from txcouchdl.gateway.access_log import access_log_line, refusal_log_line
+from txcouchdl.gateway.access_log import access_log_line, access_log_text, refusal_log_line
 from txcouchdl.gateway.channel import GatewayChannel
 from txcouchdl.gateway.connections import Connections
 from txcouchdl.gateway.errors import ErrorAnswer
@@ -32,7 +31,7 @@ class GatewaySite(Site):
     The factory of connections that a Klein app answers.
 
     :param connections: those of all endpoints.
-    :param write_line: takes the lines of the access log.
+    :param write_line: takes the lines of the access log, written out. Without one they are events of the log.
     :ivar server: the value of the Server field.
     """
 
@@ -56,8 +55,11 @@ class GatewaySite(Site):
         )
         self.connections = connections
         self._clock = reactor
-        self._write_line = _log_line if write_line is None else lambda line: write_line(str(line))
+        self._write_line: Callable[[Any], object] = _log_line if write_line is None else write_line
+        # Whoever reads the log writes its lines out, if anybody does.
+        self._line_of: Callable[[str, Request], object] = access_log_line if write_line is None else access_log_text
         self._common_lines, self._now_is = b"", -1
+        self._timestamp, self._timestamp_is_of = "", -1
         # Ours instead of the one that can also speak HTTP/2, which takes extras to install and has no such channel.
         self.protocol = GatewayChannel  # type: ignore[assignment,method-assign]
 
@@ -76,23 +78,22 @@ class GatewaySite(Site):
         return plain_socket(transport)
 
     def log(self, request: HTTPRequest) -> None:
-        self._write_line(access_log_line(self._now(), cast(Request, request)))
+        self._write_line(self._line_of(self._now(), cast(Request, request)))
 
     def log_refusal(self, peer: IAddress, answer: ErrorAnswer) -> None:
         """A line for a request that could not be read."""
         self._write_line(refusal_log_line(self._now(), peer, answer.status, len(answer.body)))
 
     def _now(self) -> str:
-        return str(_log_timestamp(int(self._clock.seconds())))
+        # Many requests in one second.
+        now = int(self._clock.seconds())
+        if now != self._timestamp_is_of:
+            self._timestamp, self._timestamp_is_of = str(datetimeToLogString(now)), now
+        return self._timestamp
 
     def acceptableProtocols(self) -> list[bytes]:
         return [b"http/1.1"]
 
 
 def _log_line(line: object) -> None:
-    # Whoever reads it formats it.
     _access.info("{line}", line=line)
-
-
-# Many requests in one second.
-_log_timestamp = lru_cache(1)(datetimeToLogString)

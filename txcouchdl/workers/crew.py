@@ -21,9 +21,10 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from txcouchdl.couch.nodes import Node
 from txcouchdl.descriptors import make_room
+from txcouchdl.gateway.access_file import STANDARD_OUTPUT
 from txcouchdl.listening import close, listen
 from txcouchdl.options import Settings, StartError
-from txcouchdl.serving import fitted
+from txcouchdl.serving import check_access_log, fitted
 from txcouchdl.workers import loads, shared_minutes
 from txcouchdl.workers.certificates import certificates_of
 from txcouchdl.workers.member import Member
@@ -75,6 +76,9 @@ class Crew:
         endpoints = tuple(endpoint for _, endpoint in heard)
         self._tables = {GUESSES: shared_minutes.new_table(), LOADS: loads.new_table()}
         inherited = self._tables | dict(enumerate((cast(Port, each).fileno() for each in self._ports), ENDPOINTS))
+        if settings.access_log == STANDARD_OUTPUT:
+            # Ours, and not a pipe of which we make events.
+            inherited |= {1: 1}
         for number in range(1, self._count + 1):
             load = loads.Load(self._tables[LOADS], number)
             member = Member(Task(number, settings, endpoints), inherited, load, self._reactor)
@@ -93,7 +97,12 @@ class Crew:
         return listening.url, Endpoint(port.socket.family, certificates)
 
     def start(self) -> None:
-        """Start the workers, as soon as the reactor can see how they do."""
+        """
+        Start the workers, as soon as the reactor can see how they do.
+
+        :raises StartError: if they cannot write the access log.
+        """
+        check_access_log(self._settings, self._reactor)
         for member in self._members:
             self._reactor.callWhenRunning(member.start)
 
