@@ -71,16 +71,15 @@ def access_log_text(timestamp: str, request: Request) -> str:
 
 def _told(timestamp: str, request: Request) -> tuple[str, str, bytes, int, int, bytes, bytes]:
     """What a line tells, in its order."""
-    get = request.requestHeaders.getRawHeaders
-    referers, agents = get(b"Referer"), get(b"User-Agent")
+    referer, agent = request.getHeader(b"Referer"), request.getHeader(b"User-Agent")
     return (
         str(getattr(request.getClientAddress(), "host", "-")),
         timestamp,
         b"%b %b %b" % (request.method, redacted_target(request.uri), request.clientproto),
         request.code,
         request.sentLength,
-        _bare((referers and referers[-1]) or b"-"),
-        (agents and agents[-1]) or b"-",
+        _bare(referer or b"-"),
+        agent or b"-",
     )
 
 

@@ -452,11 +452,19 @@ def test_a_plain_socket_has_a_mark_as_long_as_its_body_flows() -> None:
     asked.assert_ready()
 
 
+def test_a_little_more_is_not_worth_a_mark() -> None:
+    asked = Asked(is_plain=True)
+    asked.say(answer(b"x" * 2**15)[:-16_384])
+    asked.deliver()
+    assert asked.socket.mark == 1
+    assert not asked.network.getDelayedCalls()
+
+
 def test_a_body_up_to_the_close_has_a_mark_as_far_as_its_length_goes() -> None:
     asked = Asked(is_plain=True, is_to_close=True)
     asked.say(answer(b"x" * 2**15)[:-20_000])
     asked.deliver()
-    assert asked.socket.mark == 20_000
+    assert 1 < asked.socket.mark <= 20_000
     asked.say(b"x" * 19_990)
     assert asked.socket.mark == 10
     asked.say(b"x" * 10, b"more")
