@@ -7,7 +7,7 @@ a paused reader stops the flow, a full send buffer pauses the producer behind it
 Nothing moves by itself: :meth:`Network.run` moves everything until nothing moves any more.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from socket import MSG_PEEK
 from typing import Any
 
@@ -136,6 +136,9 @@ class End:
             raise BlockingIOError if self.is_connected else BrokenPipeError
         self.sent += data[:room]
         return min(room, len(data))
+
+    def sendmsg(self, buffers: Iterable[bytes]) -> int:
+        return self.send(b"".join(buffers))
 
     def recv(self, most: int, flags: int = 0) -> bytes:
         """What has been sent to it, by no turn of the network's."""

@@ -94,13 +94,13 @@ class GatewayChannel(HTTPChannel):
         self._is_sent = False
         super().writeSequence(iovec)
 
-    def write_last(self, data: bytes) -> None:
-        """Write all of a response, or the last of it. What there is room for leaves at once, not in another turn."""
+    def write_all(self, head: bytes, body: bytes) -> None:
+        """Write a whole response. What there is room for leaves at once, not in another turn of the reactor."""
         transport = cast(Any, self.transport)
         if self._plain is None or transport.disconnecting:
-            transport.write(data)
+            transport.write(head + body)
             return
-        rest = send_some(self._plain, data) if self._is_sent else data
+        rest = send_some(self._plain, head, body) if self._is_sent else head + body
         if rest:
             transport.write(rest)
             transport.doWrite()

@@ -23,7 +23,8 @@ _HEAD: Final = re.compile(
 )
 # One of them, of those that this has found to be some.
 _FIELD: Final = re.compile(rb"\r\n([^:]+):([^\r]*)")
-_LENGTH: Final = re.compile(rb"[0-9]{1,19}")
+#: Digits of a Content-Length.
+_LONGEST_LENGTH: Final = 19
 _WITHOUT_BODY: Final = (204, 304)
 
 
@@ -77,7 +78,8 @@ def parse_head(received: bytes, begin: int = 0) -> tuple[AnswerHead, int] | None
     :return: the head of the final answer, and where its body begins; ``None`` if there is more to come.
     :raises BadHead: if there is no such thing, or no end to it.
     """
-    begin = final_head(received, begin)
+    if received.startswith(b"1", begin + _STATUS_AT):
+        begin = final_head(received, begin)
     end = received.find(_END, begin)
     if (end if end >= 0 else len(received)) > LONGEST_HEAD:
         raise BadHead("an answer's head is too long")
@@ -129,6 +131,6 @@ def _framed(status: int, fields: dict[bytes, bytes], is_last: bool) -> AnswerHea
         # Repeated, with the same number, it is that number.
         numbers = {number.strip(b" \t") for number in claimed.split(b",")}
         claimed = numbers.pop() if len(numbers) == 1 else b""
-    if not _LENGTH.fullmatch(claimed):
+    if not claimed.isdigit() or len(claimed) > _LONGEST_LENGTH:
         raise BadHead("an answer has a malformed Content-Length")
     return AnswerHead(status, fields, Framing.LENGTH, int(claimed), is_last)
