@@ -162,10 +162,10 @@ class Scene:
     def serving(self) -> Node:
         """The node that the download comes from; between two transfers there is none for a moment."""
         deadline = monotonic() + PATIENCE
-        while not any(each.is_serving for each in self.nodes) and monotonic() < deadline:
+        while not (serving := [each for each in self.nodes if each.is_serving]) and monotonic() < deadline:
             beat(self.gateway.port())
-        [serving] = [each for each in self.nodes if each.is_serving]
-        return serving
+        [only] = serving
+        return only
 
     def wait_for_healing(self, running: Download, count: int) -> str:
         """
