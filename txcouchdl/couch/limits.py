@@ -12,8 +12,10 @@ class UpstreamLimits:
     :ivar park_after: seconds that a client may take nothing before its connection to CouchDB is given back.
     :ivar give_way_after: seconds of these after which it is given to somebody who waits for one.
     :ivar short: bytes that are waited for and sent in one piece, if they are stored as they are wanted: a stream takes
-        longer to prepare than they take to come.
-    :ivar worth_bypassing: bytes of a body for which it pays to let them go past this process.
+        longer to prepare than they take to come. Up to some 200 KiB that is cheaper by a quarter (measured), but a
+        client that reads nothing keeps so much of our memory.
+    :ivar worth_bypassing: bytes of a body for which it pays to let them go past this process: from some 300 KiB on
+        nothing is cheaper (measured).
     :ivar max_upstream: exchanges with one node at the same time.
     :ivar queue_timeout: seconds to wait for one of these before a request is refused.
     """
