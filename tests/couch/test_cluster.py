@@ -102,6 +102,39 @@ def test_the_one_with_the_fewest_exchanges() -> None:
     assert town.names(2, keep=True) == ["n1", "n1"]
 
 
+def test_nobody_goes_before_those_who_wait() -> None:
+    town = Town(1, max_upstream=1)
+    first = town.place()
+    likely: list[Place | None] = []
+
+    def leave(place: Place) -> None:
+        place.vacate()
+        # Of the two who wait one has just had the only place, which is free until the other gets it.
+        likely.append(town.cluster.likely_place(None, ()))
+
+    for is_committed in False, True:
+        town.wait(Wish(is_committed=is_committed)).addCallback(leave)
+    first.vacate()
+    assert likely[0] is None
+    last = likely[1]
+    assert last is not None
+    assert town.cluster.likely_place(None, ()) is None
+    last.vacate()
+    assert town.cluster.likely_place(None, [last.member]) is None
+    assert town.cluster.likely_place(last.member, ()) is not None
+
+
+def test_of_several_nodes_none_is_likely_but_the_preferred_one() -> None:
+    town = Town(2)
+    assert town.cluster.likely_place(None, ()) is None
+    second = town.member("n1")
+    place = town.cluster.likely_place(second, ())
+    assert place is not None
+    assert place.member is second
+    second.health.failed(LOST)
+    assert town.cluster.likely_place(second, ()) is None
+
+
 def test_the_preferred_one_as_long_as_it_works() -> None:
     town = Town(3)
     second = town.member("n1")

@@ -15,6 +15,7 @@ from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from tests import strategies
+from txcouchdl.couch import names
 from txcouchdl.couch.names import (
     AttachmentAddress,
     BadAddress,
@@ -447,3 +448,11 @@ def test_a_legal_database_leads_nowhere_else(name: str) -> None:
         assert name[0].islower()
         assert name.isascii()
         assert not set(name) & set(".%?#\\\n\x00")
+
+
+def test_long_addresses_are_not_kept() -> None:
+    before = names._parse_kept.cache_info().currsize
+    address = parse_address(b"/db/doc/" + b"x" * 600)
+    assert address == parse_address(b"/db/doc/" + b"x" * 600)
+    assert names._parse_kept.cache_info().currsize == before
+    assert parse_address(b"/db/doc/kept") is parse_address(b"/db/doc/kept")
