@@ -25,6 +25,7 @@ DEFAULT_STORE_LISTEN: Final = "tcp:5984:interface=127.0.0.1"
 DEMO_DIRECTORY: Final = "couchdl-demo"
 
 _ON_THIS_MACHINE: Final = ("127.0.0.0/8", "::1", "unix")
+
 _Parsed = TypeVar("_Parsed")
 
 

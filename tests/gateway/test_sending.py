@@ -20,6 +20,7 @@ from tests.servers import reactor
 from txcouchdl.gateway.channel import GatewayChannel
 from txcouchdl.gateway.connections import Connections
 from txcouchdl.gateway.limits import ClientLimits
+from txcouchdl.gateway.sending import Sending
 from txcouchdl.gateway.site import GatewaySite
 
 _RESPONSES = 60
@@ -132,8 +133,8 @@ class _Way:
 
 def _channel(way: _Way) -> Any:
     channel: Any = GatewayChannel()  # type: ignore[no-untyped-call]
-    channel.transport = channel._plain = way
-    channel._is_sent = True
+    channel.transport = way
+    channel.sending = Sending(way, way)
     return channel
 
 
@@ -155,7 +156,7 @@ def test_nothing_overtakes_what_waits(steps: list[tuple[str, int]]) -> None:
             if what == "write":
                 channel.write(data)
             else:
-                channel.write_all(data[:2], data[2:])
+                channel.sending.write_all(data[:2], data[2:])
     way.room = len(written)
     way.doWrite()
     assert way.sent == written
@@ -166,11 +167,11 @@ def test_what_there_is_room_for_leaves_at_once() -> None:
     channel = _channel(way)
     way.room = 10
     channel.write(b"he")
-    channel.write_all(b"r", b"e")
+    channel.sending.write_all(b"r", b"e")
     assert way.sent == b"here"
-    channel.write_all(b" and", b" now")
+    channel.sending.write_all(b" and", b" now")
     assert way.sent == b"here and n"
     way.disconnecting = True
     way.room = 10
-    channel.write_all(b"gone", b"")
+    channel.sending.write_all(b"gone", b"")
     assert way.sent == b"here and n"

@@ -18,10 +18,10 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request, datetimeToString
 
-from txcouchdl.couch.wire.sockets import send_some
 from txcouchdl.gateway.errors import ErrorAnswer
 from txcouchdl.gateway.heads import PlainHead, parse_plain
 from txcouchdl.gateway.plan import plan_error
+from txcouchdl.gateway.sending import Sending
 
 if TYPE_CHECKING:
     from txcouchdl.gateway.request import GatewayRequest
@@ -41,10 +41,12 @@ _HOST: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*")
 class GatewayChannel(HTTPChannel):
     """
     :ivar site: given to each connection by its factory.
+    :ivar sending: what has to be asked where whole responses are sent.
     :ivar is_refused: whether a request could not be read, and nothing more will be.
     """
 
     site: "GatewaySite"
+    sending: Sending
     is_refused = False
     _postponed: Request | None = None
     _deadline: IDelayedCall | None = None
@@ -54,14 +56,10 @@ class GatewayChannel(HTTPChannel):
     _is_resting = False
     _peer: IAddress | None = None
     _host: IAddress | None = None
-    # The transport's socket, where bytes may leave by past it, and whether it has sent all that was written to it.
-    _plain: Any = None
-    _is_sent = False
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        self._plain = self.site.plain(self.transport)
-        self._is_sent = True
+        self.sending = Sending(self.transport, self.site.plain(self.transport))
         self._await_request()
         self.site.connections.enter(self)
 
@@ -87,24 +85,12 @@ class GatewayChannel(HTTPChannel):
     # What is sent.
 
     def write(self, data: bytes) -> None:
-        self._is_sent = False
+        self.sending.others_write()
         super().write(data)
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
-        self._is_sent = False
+        self.sending.others_write()
         super().writeSequence(iovec)
-
-    def write_all(self, head: bytes, body: bytes) -> None:
-        """Write a whole response. What there is room for leaves at once, not in another turn of the reactor."""
-        transport = cast(Any, self.transport)
-        if self._plain is None or transport.disconnecting:
-            transport.write(head + body)
-            return
-        rest = send_some(self._plain, head, body) if self._is_sent else head + body
-        if rest:
-            transport.write(rest)
-            transport.doWrite()
-            self._is_sent = not transport.dataBuffer
 
     # Requests that come too slowly, or not at all.
 
@@ -117,7 +103,7 @@ class GatewayChannel(HTTPChannel):
             self._wake()
             self._deadline = self.callLater(self.site.connections.limits.header_timeout, self._missed)
         # HTTPChannel may write what we do not see.
-        self._is_sent = False
+        self.sending.others_write()
         super().dataReceived(data)
 
     def _is_at_a_beginning(self) -> bool:

@@ -85,5 +85,5 @@ class SocketOutlet:
 def outlet_of(request: Request) -> SocketOutlet | None:
     """The outlet of a response whose bytes are sent as they are; ``None`` if they are not, or it has none."""
     channel: Any = request.channel
-    plain = channel.site.plain(channel.transport)
+    plain = channel.sending.plain
     return None if plain is None or request.chunked else SocketOutlet(request, plain)

@@ -141,7 +141,7 @@ class GatewayRequest(Request):
         if body is None:
             channel.write(head)
         else:
-            channel.write_all(head, body)
+            channel.sending.write_all(head, body)
             self.sentLength += len(body)
 
     def _other_lines(self, fields: Fields) -> list[bytes]:

@@ -93,22 +93,14 @@ def _parse(text: bytes) -> tuple[int, AnswerHead]:
     matched = _HEAD.fullmatch(text)
     if matched is None:
         raise BadHead("an answer's head is malformed")
-    lines = _FIELD.findall(matched[3])
-    fields: dict[bytes, bytes] = {name.lower(): value.strip(b" \t") for name, value in lines}
-    if len(fields) != len(lines):
-        fields = _joined(lines)
+    fields: dict[bytes, bytes] = {}
+    for name, value in _FIELD.findall(matched[3]):
+        name, value = name.lower(), value.strip(b" \t")
+        # Repeated ones are one (RFC 9110, section 5.3).
+        fields[name] = value if name not in fields else b", ".join((fields[name], value))
     status = int(matched[2])
     is_last = matched[1] == b"0" or b"close" in _options(fields)
     return status, _framed(status, fields, is_last)
-
-
-def _joined(lines: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Repeated fields are one (RFC 9110, section 5.3)."""
-    fields: dict[bytes, bytes] = {}
-    for name, value in lines:
-        name, value = name.lower(), value.strip(b" \t")
-        fields[name] = value if name not in fields else b", ".join((fields[name], value))
-    return fields
 
 
 def _options(fields: dict[bytes, bytes]) -> list[bytes]:
