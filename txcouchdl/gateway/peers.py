@@ -83,8 +83,9 @@ class TrustedProxies:
             ``unix`` for the peer of a UNIX socket, ``unknown`` for one whose address is none.
         """
         client = _UNIX if peer is None else _peer_text(peer)
-        is_trusted = forwarded_for is not None and self.trusts(peer)
-        hops = _hops(forwarded_for or "") if is_trusted else iter(())
+        if forwarded_for is None or not self.trusts(peer):
+            return client
+        hops, is_trusted = _hops(forwarded_for), True
         while is_trusted and (hop := next(hops, None)) is not None:
             client, is_trusted = str(hop), self._includes(hop)
         return client
