@@ -16,7 +16,8 @@ from txcouchdl.gateway.description import Presentation
 from txcouchdl.gateway.limits import ClientLimits
 from txcouchdl.gateway.peers import TrustedProxies
 from txcouchdl.gateway.tokens import TokenRule
-from txcouchdl.options import Options, Settings, StartError, StoreSettings
+from txcouchdl.options import Options
+from txcouchdl.settings import Settings, StartError, StoreSettings
 
 SECRET = "s3cret-of-couch"
 

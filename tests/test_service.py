@@ -46,8 +46,9 @@ from tests.running import (
     twistd,
 )
 from txcouchdl import demo
-from txcouchdl.options import Options, StartError
+from txcouchdl.options import Options
 from txcouchdl.service import GatewayService, makeService
+from txcouchdl.settings import StartError
 
 pytestmark = needs_curl
 

@@ -9,8 +9,9 @@ from twisted.internet.task import deferLater
 from tests.gateway.house import logged
 from tests.servers import reactor
 from tests.store.serving import in_reactor
-from txcouchdl.options import Options, StartError
+from txcouchdl.options import Options
 from txcouchdl.service import Alone, GatewayService
+from txcouchdl.settings import StartError
 
 ANY_PORT = "tcp:0:interface=127.0.0.1"
 

@@ -22,7 +22,8 @@ from twisted.python.failure import Failure
 
 from tests.gateway.house import logged
 from txcouchdl.gateway.guesses import MAX_ADDRESSES, Guesses
-from txcouchdl.options import Options, Settings, StartError
+from txcouchdl.options import Options
+from txcouchdl.settings import Settings, StartError
 from txcouchdl.workers import loads, shared_minutes
 from txcouchdl.workers.certificates import Certificates, Certified
 from txcouchdl.workers.crew import Crew

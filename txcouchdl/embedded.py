@@ -13,7 +13,7 @@ from txcouchdl import demo
 from txcouchdl.couch.nodes import Node
 from txcouchdl.gateway.tokens import TokenRule
 from txcouchdl.listening import close, listen
-from txcouchdl.options import StartError, StoreSettings
+from txcouchdl.settings import StartError, StoreSettings
 from txcouchdl.store.admin import admin_of
 from txcouchdl.store.app import store_site
 from txcouchdl.store.errors import StoreError

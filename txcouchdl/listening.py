@@ -15,7 +15,7 @@ from twisted.internet.tcp import Port
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txcouchdl.options import StartError
+from txcouchdl.settings import StartError
 
 _log = Logger()
 

@@ -4,19 +4,19 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final, TextIO, TypeVar, cast
+from typing import Any, ClassVar, Final, TypeVar, cast
 
-from attrs import AttrsInstance, field, fields_dict, frozen
+from attrs import AttrsInstance, fields_dict, frozen
 from twisted.python import usage
 
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.nodes import BadNodeURL, Node
 from txcouchdl.gateway.cors import AllowedOrigins
 from txcouchdl.gateway.description import Presentation
-from txcouchdl.gateway.guesses import GUESS_LIMIT
 from txcouchdl.gateway.limits import ClientLimits
 from txcouchdl.gateway.peers import TrustedProxies
 from txcouchdl.gateway.tokens import TokenRule
+from txcouchdl.settings import Settings, StartError, StoreSettings
 
 DEFAULT_LISTEN: Final = "tcp:8000:interface=127.0.0.1"
 DEFAULT_NODE: Final = "http://localhost:5984"
@@ -27,70 +27,6 @@ DEMO_DIRECTORY: Final = "couchdl-demo"
 _ON_THIS_MACHINE: Final = ("127.0.0.0/8", "::1", "unix")
 
 _Parsed = TypeVar("_Parsed")
-
-
-class StartError(SystemExit, Exception):
-    """
-    The service cannot start: one clear line on standard error, exit status 1, no traceback.
-
-    A SystemExit, so that twistd ends with it; an Exception too, so that a daemon tells it to the process that
-    waits for it.
-    """
-
-    def __init__(self, sentence: str) -> None:
-        # An endpoint, or an error of the system's, may bring line ends.
-        line = f"twistd couchdl: {' '.join(sentence.split())}"
-        super().__init__(line)
-        self.code = line
-
-    def tell(self, terminal: TextIO) -> None:
-        """Write the line, now that sys.stderr leads to the log. It is not written again."""
-        terminal.write(f"{self}\n")
-        terminal.flush()
-        self.code = 1
-
-
-@frozen
-class StoreSettings:
-    """
-    :ivar directory: of the embedded store.
-    :ivar listen: the endpoint where it answers.
-    """
-
-    directory: Path
-    listen: str
-
-
-@frozen
-class Settings:
-    """
-    :ivar listen: the gateway's endpoints, at least one.
-    :ivar nodes: the CouchDB nodes in front of which the gateway stands, none of them twice; empty for the embedded
-        store, and for nothing else.
-    :ivar is_demo: whether the embedded store is to be filled with the demo.
-    :ivar guess_limit: wrong tokens a minute that one address may send; 0 for no limit.
-    :ivar proxies: whose word is believed about a client's address, and about our own.
-    :ivar origins: sites whose pages may read what is sent.
-    :ivar presentation: how browsers are to show it.
-    :ivar access_log: the file of its lines; ``-`` for standard output, ``None`` where they are events of the log.
-    :ivar drain: seconds that downloads may go on once the service is to stop.
-    :ivar workers: processes that answer; 0 for one on each core. With more than one, none of them is this one.
-    """
-
-    listen: tuple[str, ...]
-    rule: TokenRule
-    nodes: tuple[Node, ...]
-    store: StoreSettings | None
-    is_demo: bool
-    upstream: UpstreamLimits = field(factory=UpstreamLimits)
-    clients: ClientLimits = field(factory=ClientLimits)
-    guess_limit: int = GUESS_LIMIT
-    proxies: TrustedProxies = field(factory=TrustedProxies)
-    origins: AllowedOrigins = field(factory=AllowedOrigins)
-    presentation: Presentation = field(factory=Presentation)
-    access_log: str | None = None
-    drain: float = 30.0
-    workers: int = 1
 
 
 # How a number is written, as its default's type has it, and what it is called.

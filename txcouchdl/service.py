@@ -19,8 +19,9 @@ from txcouchdl.couch.nodes import Node
 from txcouchdl.embedded import Demo, EmbeddedStore
 from txcouchdl.gateway.guesses import Guesses
 from txcouchdl.listening import listen
-from txcouchdl.options import Options, Settings, StartError
+from txcouchdl.options import Options
 from txcouchdl.serving import Serving, fitted
+from txcouchdl.settings import Settings, StartError
 from txcouchdl.signals import heed_signals
 from txcouchdl.workers.crew import Crew
 from txcouchdl.workers.shares import worker_count

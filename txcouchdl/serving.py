@@ -17,7 +17,7 @@ from txcouchdl.gateway.connections import Connections, most_leaving
 from txcouchdl.gateway.guesses import Guesses
 from txcouchdl.gateway.site import GatewaySite
 from txcouchdl.listening import close
-from txcouchdl.options import Settings, StartError
+from txcouchdl.settings import Settings, StartError
 
 #: Descriptors of an exchange with a node: a socket, and the ends of a pipe.
 _AN_EXCHANGE: Final = 3

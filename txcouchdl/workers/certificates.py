@@ -14,7 +14,7 @@ from twisted.protocols._sni import PEMObjects
 from twisted.python.filepath import FilePath
 
 from txcouchdl.listening import Listening
-from txcouchdl.options import StartError
+from txcouchdl.settings import StartError
 
 
 @frozen

@@ -23,8 +23,8 @@ from txcouchdl.couch.nodes import Node
 from txcouchdl.descriptors import make_room
 from txcouchdl.gateway.access_file import STANDARD_OUTPUT
 from txcouchdl.listening import close, listen
-from txcouchdl.options import Settings, StartError
 from txcouchdl.serving import check_access_log, fitted
+from txcouchdl.settings import Settings, StartError
 from txcouchdl.workers import loads, shared_minutes
 from txcouchdl.workers.certificates import certificates_of
 from txcouchdl.workers.member import Member

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from txcouchdl.options import Settings
+from txcouchdl.settings import Settings
 from txcouchdl.workers.certificates import Certificates
 
 #: Descriptors of a worker. What it writes to the second and the third one is for nobody but a log.

@@ -4,7 +4,7 @@ import os
 
 from attrs import evolve
 
-from txcouchdl.options import Settings
+from txcouchdl.settings import Settings
 
 
 def worker_count(wanted: int) -> int:

@@ -1,0 +1,79 @@
+"""What the service is told: checked values, wherever they come from."""
+
+from pathlib import Path
+from typing import TextIO
+
+from attrs import field, frozen
+
+from txcouchdl.couch.limits import UpstreamLimits
+from txcouchdl.couch.nodes import Node
+from txcouchdl.gateway.cors import AllowedOrigins
+from txcouchdl.gateway.description import Presentation
+from txcouchdl.gateway.guesses import GUESS_LIMIT
+from txcouchdl.gateway.limits import ClientLimits
+from txcouchdl.gateway.peers import TrustedProxies
+from txcouchdl.gateway.tokens import TokenRule
+
+
+class StartError(SystemExit, Exception):
+    """
+    The service cannot start: one clear line on standard error, exit status 1, no traceback.
+
+    A SystemExit, so that twistd ends with it; an Exception too, so that a daemon tells it to the process that
+    waits for it.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        # An endpoint, or an error of the system's, may bring line ends.
+        line = f"twistd couchdl: {' '.join(sentence.split())}"
+        super().__init__(line)
+        self.code = line
+
+    def tell(self, terminal: TextIO) -> None:
+        """Write the line, now that sys.stderr leads to the log. It is not written again."""
+        terminal.write(f"{self}\n")
+        terminal.flush()
+        self.code = 1
+
+
+@frozen
+class StoreSettings:
+    """
+    :ivar directory: of the embedded store.
+    :ivar listen: the endpoint where it answers.
+    """
+
+    directory: Path
+    listen: str
+
+
+@frozen
+class Settings:
+    """
+    :ivar listen: the gateway's endpoints, at least one.
+    :ivar nodes: the CouchDB nodes in front of which the gateway stands, none of them twice; empty for the embedded
+        store, and for nothing else.
+    :ivar is_demo: whether the embedded store is to be filled with the demo.
+    :ivar guess_limit: wrong tokens a minute that one address may send; 0 for no limit.
+    :ivar proxies: whose word is believed about a client's address, and about our own.
+    :ivar origins: sites whose pages may read what is sent.
+    :ivar presentation: how browsers are to show it.
+    :ivar access_log: the file of its lines; ``-`` for standard output, ``None`` where they are events of the log.
+    :ivar drain: seconds that downloads may go on once the service is to stop.
+    :ivar workers: processes that answer; 0 for one on each core. With more than one, none of them is this one.
+    """
+
+    listen: tuple[str, ...]
+    rule: TokenRule
+    nodes: tuple[Node, ...]
+    store: StoreSettings | None
+    is_demo: bool
+    upstream: UpstreamLimits = field(factory=UpstreamLimits)
+    clients: ClientLimits = field(factory=ClientLimits)
+    guess_limit: int = GUESS_LIMIT
+    proxies: TrustedProxies = field(factory=TrustedProxies)
+    origins: AllowedOrigins = field(factory=AllowedOrigins)
+    presentation: Presentation = field(factory=Presentation)
+    access_log: str | None = None
+    drain: float = 30.0
+    workers: int = 1
