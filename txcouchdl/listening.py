@@ -4,6 +4,8 @@ Listening, at once or not at all: whatever is in the way of that is one line, be
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from attrs import frozen
@@ -56,14 +58,9 @@ def listen(reactor: Any, description: str, factory: IProtocolFactory, ports: lis
     :param ports: gets the port, also where it is of no use.
     :raises StartError: if that cannot be.
     """
-    try:
+    with _told_as_endpoint(description):
         endpoint = serverFromString(reactor, description)
         listening = endpoint.listen(factory)
-    except Exception as error:
-        # All that Twisted says is "list index out of range", or the name that was looked for.
-        is_missing = description.startswith("systemd:") and isinstance(error, LookupError)
-        why = "systemd has passed no such socket" if is_missing else error
-        raise StartError(f"{description!r} is no endpoint: {why}") from None
     found: list[IListeningPort] = []
     failures: list[Failure] = []
     listening.addCallbacks(found.append, failures.append)
@@ -74,6 +71,30 @@ def listen(reactor: Any, description: str, factory: IProtocolFactory, ports: lis
     if not _is_told_its_family(found[0]):
         raise StartError(f"{description!r} is no endpoint: the socket is of another domain")
     return Listening(description, endpoint, found[0])
+
+
+def check_endpoint(description: str) -> None:
+    """
+    See whether it is an endpoint, as far as that can be seen without listening. What systemd passes it passes to the
+    service alone.
+
+    :raises StartError: if it is none.
+    """
+    if not description.startswith("systemd:"):
+        with _told_as_endpoint(description):
+            serverFromString(None, description)
+
+
+@contextmanager
+def _told_as_endpoint(description: str) -> Iterator[None]:
+    """Whatever Twisted makes of a description that it does not like is one line."""
+    try:
+        yield
+    except Exception as error:
+        # All that Twisted says is "list index out of range", or the name that was looked for.
+        is_missing = description.startswith("systemd:") and isinstance(error, LookupError)
+        why = "systemd has passed no such socket" if is_missing else error
+        raise StartError(f"{description!r} is no endpoint: {why}") from None
 
 
 async def close(ports: list[IListeningPort]) -> None:

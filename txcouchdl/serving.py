@@ -15,6 +15,7 @@ from txcouchdl.gateway.access_file import AccessFile
 from txcouchdl.gateway.app import Gateway
 from txcouchdl.gateway.connections import Connections, most_leaving
 from txcouchdl.gateway.guesses import Guesses
+from txcouchdl.gateway.links import LinkRule
 from txcouchdl.gateway.site import GatewaySite
 from txcouchdl.listening import close
 from txcouchdl.settings import Settings, StartError
@@ -56,6 +57,8 @@ class Serving:
             proxies=settings.proxies,
             origins=settings.origins,
             presentation=settings.presentation,
+            databases=settings.databases,
+            links=LinkRule(settings.link_secret, settings.link_grace),
         )
         self._resource = gateway.app.resource()
         self.ports: list[IListeningPort] = []

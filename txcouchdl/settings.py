@@ -7,10 +7,13 @@ from attrs import field, frozen
 
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.nodes import Node
+from txcouchdl.gateway.access_log import LineFormat
 from txcouchdl.gateway.cors import AllowedOrigins
+from txcouchdl.gateway.databases import AllowedDatabases
 from txcouchdl.gateway.description import Presentation
 from txcouchdl.gateway.guesses import GUESS_LIMIT
 from txcouchdl.gateway.limits import ClientLimits
+from txcouchdl.gateway.links import LINK_GRACE
 from txcouchdl.gateway.peers import TrustedProxies
 from txcouchdl.gateway.tokens import TokenRule
 
@@ -58,7 +61,12 @@ class Settings:
     :ivar proxies: whose word is believed about a client's address, and about our own.
     :ivar origins: sites whose pages may read what is sent.
     :ivar presentation: how browsers are to show it.
+    :ivar databases: which of them may be read.
+    :ivar link_secret: what it takes, beside a token, to sign a link; ``None`` if the token is enough.
+    :ivar link_grace: seconds after its end that a link lets go on what began before.
+    :ivar admin_listen: endpoints for operators.
     :ivar access_log: the file of its lines; ``-`` for standard output, ``None`` where they are events of the log.
+    :ivar access_log_format: of these lines, wherever they go.
     :ivar drain: seconds that downloads may go on once the service is to stop.
     :ivar workers: processes that answer; 0 for one on each core. With more than one, none of them is this one.
     """
@@ -74,6 +82,11 @@ class Settings:
     proxies: TrustedProxies = field(factory=TrustedProxies)
     origins: AllowedOrigins = field(factory=AllowedOrigins)
     presentation: Presentation = field(factory=Presentation)
+    databases: AllowedDatabases = field(factory=AllowedDatabases)
+    link_secret: bytes | None = field(default=None, repr=False)
+    link_grace: float = LINK_GRACE
+    admin_listen: tuple[str, ...] = ()
     access_log: str | None = None
+    access_log_format: LineFormat = LineFormat.COMBINED
     drain: float = 30.0
     workers: int = 1

@@ -1,11 +1,14 @@
 """
-One line for each request, in the combined format that log tools know, and without secrets.
+One line for each request, in the combined format that log tools know or as JSON, and without secrets.
 
 Of a request target's query nothing is written but a revision: a token may be called by its name or by an escape of
 it, and tomorrow's parameters may be secret too. Of a Referer field only what stands before its query is.
 """
 
+import json
 import re
+from datetime import UTC, datetime
+from enum import Enum
 
 from attrs import frozen
 from twisted.internet.interfaces import IAddress
@@ -19,6 +22,13 @@ _USERINFO = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*://)[^/@]*@")
 _UNPRINTABLE = re.compile(r'[^\x20-\x7e]|["\\]')
 # Of a line's own.
 _QUOTES = 6
+
+
+class LineFormat(Enum):
+    """How the access log's lines are written."""
+
+    COMBINED = "combined"
+    JSON = "json"
 
 
 @implementer(IAddress)
@@ -62,6 +72,33 @@ def access_log_line(timestamp: str, request: Request) -> AccessLogLine:
     :param request: its client is the connection's peer, or a :class:`ClientAddress`.
     """
     return AccessLogLine(*_told(timestamp, request))
+
+
+def access_log_json(timestamp: str, request: Request) -> str:
+    """
+    The same as an object of JSON, with ``time``, ``client``, ``method``, ``target``, ``protocol``, ``status``,
+    ``length``, ``referer`` and ``agent``, the last two of them ``null`` if there are none.
+
+    :param timestamp: as :func:`iso_timestamp` has it.
+    """
+    client, _, _, status, length, referer, agent = _told(timestamp, request)
+    data = {
+        "time": timestamp,
+        "client": client,
+        "method": _legible(request.method),
+        "target": _legible(redacted_target(request.uri)),
+        "protocol": _legible(request.clientproto),
+        "status": status,
+        "length": length,
+        "referer": None if referer == b"-" else _legible(referer),
+        "agent": None if agent == b"-" else _legible(agent),
+    }
+    return json.dumps(data)
+
+
+def iso_timestamp(now: int) -> str:
+    """:param now: seconds since 1970."""
+    return datetime.fromtimestamp(now, UTC).isoformat()
 
 
 def access_log_text(timestamp: str, request: Request) -> str:
@@ -108,6 +145,13 @@ def refusal_log_line(timestamp: str, peer: IAddress, status: int, length: int) -
     return f'{_escaped(str(getattr(peer, "host", "-")).encode())} - - {timestamp} "-" {status} {length} "-" "-"'
 
 
+def refusal_log_json(timestamp: str, peer: IAddress, status: int, length: int) -> str:
+    """The same as an object of JSON: see :func:`access_log_json`. What is not known is ``null``."""
+    unknown = dict.fromkeys(("method", "target", "protocol", "referer", "agent"))
+    client = str(getattr(peer, "host", "-"))
+    return json.dumps({"time": timestamp, "client": client, "status": status, "length": length, **unknown})
+
+
 def redacted_target(target: bytes) -> bytes:
     """A request target without the values of its query."""
     path, mark, query = target.partition(b"?")
@@ -122,6 +166,10 @@ def _redacted(pair: bytes) -> bytes:
     name, equals, _ = pair.partition(b"=")
     # A value without its name may be anything.
     return name + b"=***" if equals else b"***"
+
+
+def _legible(text: bytes) -> str:
+    return text.decode("utf-8", "backslashreplace")
 
 
 def _bare(url: bytes) -> bytes:

@@ -26,8 +26,9 @@ from txcouchdl.couch.route import Route
 from txcouchdl.couch.source import AttachmentSource, IdentityLengths, PinnedAttachment
 from txcouchdl.gateway.access_log import ClientAddress
 from txcouchdl.gateway.cors import AllowedOrigins
+from txcouchdl.gateway.databases import AllowedDatabases
 from txcouchdl.gateway.delivery import answer, break_off, deliver, tell
-from txcouchdl.gateway.description import Presentation
+from txcouchdl.gateway.description import Presentation, entity_tag
 from txcouchdl.gateway.errors import (
     INTERNAL_ERROR,
     BadRevision,
@@ -42,10 +43,12 @@ from txcouchdl.gateway.errors import (
 )
 from txcouchdl.gateway.facts import facts_of, field_of, page_facts_of
 from txcouchdl.gateway.guesses import GUESS_LIMIT, Guesses
+from txcouchdl.gateway.links import LinkRule, Phase
 from txcouchdl.gateway.pages import PageFacts, plan_page
 from txcouchdl.gateway.peers import Site, TrustedProxies
-from txcouchdl.gateway.plan import RequestFacts, plan_delivery, plan_error, plan_options
+from txcouchdl.gateway.plan import DeliveryPlan, RequestFacts, plan_delivery, plan_error, plan_options
 from txcouchdl.gateway.request import GatewayRequest
+from txcouchdl.gateway.resuming import goes_on
 from txcouchdl.gateway.routing import RootedKlein
 from txcouchdl.gateway.tokens import TokenRule
 from txcouchdl.protocol.multipart import new_boundary
@@ -67,6 +70,8 @@ class Gateway:
     :param proxies: whose X-Forwarded fields are believed; by default nobody's.
     :param origins: whose pages may read what is sent; by default nobody's.
     :param presentation: how browsers are to show it.
+    :param databases: which of them may be read; by default all.
+    :param links: which links open what.
     :ivar app: the Klein app; its resource expects the requests of :class:`~txcouchdl.gateway.site.GatewaySite`.
     """
 
@@ -82,6 +87,8 @@ class Gateway:
         proxies: TrustedProxies | None = None,
         origins: AllowedOrigins | None = None,
         presentation: Presentation | None = None,
+        databases: AllowedDatabases | None = None,
+        links: LinkRule | None = None,
     ) -> None:
         self._cluster = cluster
         self._rule = rule
@@ -90,6 +97,8 @@ class Gateway:
         self._proxies = proxies or TrustedProxies()
         self._origins = origins or AllowedOrigins()
         self._presentation = presentation or Presentation()
+        self._databases = databases or AllowedDatabases()
+        self._links = links or LinkRule()
         self._lengths = IdentityLengths()
 
     @app.route("/", branch=True)
@@ -145,7 +154,9 @@ class Gateway:
         self, request: GatewayRequest, address: DocumentAddress, facts: PageFacts, site: Site
     ) -> None:
         route = Route(self._cluster)
-        current = await self._authorized(request, route, address, facts.token)
+        current, phase = await self._authorized(request, route, address, facts)
+        if phase is not Phase.OPEN:
+            raise Forbidden
         document = current if facts.rev is None else await _revision(route, current, address, facts.rev)
         base = site.url(f"{document_path(address.database, address.document_id)}/")
         answer(plan_page(facts, address, document, base, self._lengths.completed), request)
@@ -165,9 +176,10 @@ class Gateway:
         :raises AttachmentChanged: if it did, before anything was told to the client; so RevisionGone.
         """
         route = Route(self._cluster)
-        pinned = await self._pinned(request, route, address, facts)
+        pinned, phase = await self._pinned(request, route, address, facts)
         plan = plan_delivery(facts, pinned.stub, pinned.rev, new_boundary, self._presentation)
         if not (plan.parts or plan.wants_length):
+            _check_phase(phase, plan, facts, pinned.stub)
             answer(plan, request)
             return
         limits = self._cluster.limits
@@ -176,6 +188,7 @@ class Gateway:
             if plan.wants_length:
                 stub = await source.measured(None if facts.needs_length else _QUICKLY_INFLATED)
                 plan = plan_delivery(facts, stub, pinned.rev, new_boundary, self._presentation)
+            _check_phase(phase, plan, facts, pinned.stub)
             await deliver(plan, request, source)
         except RevisionGone:
             if facts.rev is not None:
@@ -184,40 +197,64 @@ class Gateway:
 
     async def _pinned(
         self, request: GatewayRequest, route: Route, address: AttachmentAddress, facts: RequestFacts
-    ) -> PinnedAttachment:
+    ) -> tuple[PinnedAttachment, Phase]:
         """The attachment that is asked for. Its document, which may be large, is not kept while it is sent."""
         where = address.document
-        current = await self._authorized(request, route, where, facts.token)
+        current, phase = await self._authorized(request, route, address, facts)
         document = current if facts.rev is None else await _revision(route, current, where, facts.rev)
-        return PinnedAttachment(address, document.rev, self._lengths.completed(_stub(document, address)))
+        return PinnedAttachment(address, document.rev, self._lengths.completed(_stub(document, address))), phase
 
     async def _authorized(
-        self, request: GatewayRequest, route: Route, address: DocumentAddress, token: bytes | None
-    ) -> Document:
+        self,
+        request: GatewayRequest,
+        route: Route,
+        address: AttachmentAddress | DocumentAddress,
+        shown: RequestFacts | PageFacts,
+    ) -> tuple[Document, Phase]:
         """
-        The current document, if the token opens it. Until it does, all answers are the same, whatever there is.
+        The current document, if the token or the link that was shown opens it, and what for. Until one does, all
+        answers are the same, whatever there is.
 
-        :raises Forbidden: if the token does not.
-        :raises TooManyGuesses: if it does not, and the client has shown too many that do not.
+        :raises Forbidden: if neither does.
+        :raises TooManyGuesses: if neither does, and the client has shown too many that do not.
         """
-        document = None
-        if address.is_addressable and token:
-            try:
-                document = await route.document(address.database, address.document_id)
-            except UnreadableDocument as error:
-                # One that nobody can read, its token included, is for clients like one that is not there.
-                _log.warn("a document cannot be read: {error}", error=error)
-        fields = None if document is None else document.fields
-        if not self._rule.allows(fields, token) or document is None:
-            if token:
-                self._count_guess(request.client.host)
+        link = None if shown.token else shown.link
+        phase = Phase.OPEN if link is None else self._links.phase(link, self._clock.seconds())
+        if not (shown.token or link) or phase is Phase.OVER:
             raise Forbidden
-        return document
+        document = await self._current(route, address)
+        fields = None if document is None else document.fields
+        if link is None:
+            is_right = self._rule.allows(fields, shown.token)
+        else:
+            is_right = self._links.is_signed(link, address, self._rule.secrets(fields))
+        if not is_right or document is None:
+            self._count_guess(request.client.host)
+            raise Forbidden
+        return document, phase
+
+    async def _current(self, route: Route, address: AttachmentAddress | DocumentAddress) -> Document | None:
+        """The current document, if it is there, may be read, and can be."""
+        where = address.document if isinstance(address, AttachmentAddress) else address
+        if not where.is_addressable or not self._databases.allows(where.database):
+            return None
+        try:
+            return await route.document(where.database, where.document_id)
+        except UnreadableDocument as error:
+            # One that nobody can read, its token included, is for clients like one that is not there.
+            _log.warn("a document cannot be read: {error}", error=error)
+            return None
 
     def _count_guess(self, client: str) -> None:
         held_off = self._guesses.wrong(client)
         if held_off is not None:
             raise TooManyGuesses(retry_after=held_off)
+
+
+def _check_phase(phase: Phase, plan: DeliveryPlan, facts: RequestFacts, stub: AttachmentStub) -> None:
+    """:raises Forbidden: if a link is over but for what has begun, and this has not."""
+    if phase is Phase.RESUMING and not goes_on(plan, facts, entity_tag(stub)):
+        raise Forbidden
 
 
 async def _revision(route: Route, current: Document, address: DocumentAddress, rev: str) -> Document:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from urllib.parse import unquote_to_bytes
 
+from txcouchdl.gateway.links import parse_link
 from txcouchdl.gateway.pages import PageFacts, wants_html
 from txcouchdl.gateway.plan import RequestFacts
 
@@ -23,6 +24,7 @@ def facts_of(method: bytes, query: bytes, fields: Fields, protocol: bytes = b"HT
         method=method.decode("latin-1"),
         needs_length=method == b"GET" and protocol != b"HTTP/1.1",
         token=_token(parameters, fields),
+        link=parse_link(parameters) if b"signature" in parameters else None,
         rev=_parameter(parameters, b"rev"),
         digest=_parameter(parameters, b"digest"),
         download=_parameter(parameters, b"download"),
@@ -39,6 +41,7 @@ def page_facts_of(query: bytes, fields: Fields) -> PageFacts:
     return PageFacts(
         token=_token(parameters, fields),
         token_in_address=next(iter(parameters.get(b"token", [])), None),
+        link=parse_link(parameters) if b"signature" in parameters else None,
         rev=_parameter(parameters, b"rev"),
         skip=_parameter(parameters, b"skip"),
         is_pinning=b"pin" in parameters,

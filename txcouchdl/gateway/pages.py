@@ -18,6 +18,7 @@ from txcouchdl.couch.documents import AttachmentStub, BadDocument, Document
 from txcouchdl.couch.names import AttachmentAddress, DocumentAddress, is_linkable, quote_segment
 from txcouchdl.gateway.description import SAFETY, Description
 from txcouchdl.gateway.errors import ErrorAnswer
+from txcouchdl.gateway.links import SignedLink
 from txcouchdl.gateway.plan import DeliveryPlan, plan_error
 from txcouchdl.page import html
 from txcouchdl.page.listing import Entry, Listing, as_json
@@ -50,6 +51,7 @@ class PageFacts:
     :ivar skip: ``?skip=``, how many attachments to leave out at the beginning; ``None`` if not given.
     :ivar is_pinning: whether links are to lead to these bytes or to none.
     :ivar wants_html: whether a page for people is wanted, rather than data.
+    :ivar link: as :class:`~txcouchdl.gateway.plan.RequestFacts` has it.
     """
 
     token: bytes | None = field(default=None, repr=False)
@@ -58,6 +60,7 @@ class PageFacts:
     skip: str | None = None
     is_pinning: bool = False
     wants_html: bool = False
+    link: SignedLink | None = None
 
 
 def wants_html(accept: str | None) -> bool:
@@ -169,6 +172,9 @@ def _page_link(facts: PageFacts, skip: int) -> str:
 def _carried(facts: PageFacts) -> list[str]:
     """What every link needs to be opened."""
     carried: list[tuple[str, str | bytes | None]] = [("token", facts.token_in_address), ("rev", facts.rev)]
+    # Only the one of them that opened the page opens its attachments.
+    if facts.token is None and facts.link is not None:
+        carried[:1] = facts.link.carried
     return [f"{name}={quote(value, safe='')}" for name, value in carried if value is not None]
 
 

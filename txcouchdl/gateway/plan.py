@@ -13,6 +13,7 @@ from attrs import field, frozen
 from txcouchdl.couch.documents import AttachmentStub, Storage
 from txcouchdl.gateway.description import SAFETY, Description, Headers, Presentation, is_pin
 from txcouchdl.gateway.errors import ALLOWED_METHODS, ErrorAnswer
+from txcouchdl.gateway.links import SignedLink
 from txcouchdl.protocol.conditions import Verdict, evaluate
 from txcouchdl.protocol.multipart import MultipartByteranges
 from txcouchdl.protocol.ranges import ByteRange, parse_range, resolve, unsatisfied_range
@@ -40,6 +41,7 @@ class RequestFacts:
 
     :ivar needs_length: whether the client can tell the end of a body by its length only (HTTP/1.0).
     :ivar token: shown as a secret, decoded; ``None`` if none was, or several were.
+    :ivar link: shown instead of a secret; ``None`` if none was, or none that can be right.
     :ivar rev: ``?rev=``, or ``None`` if not given.
     :ivar digest: ``?digest=``, the digest that the attachment is to have; ``None`` if not given.
     :ivar download: ``?download=``, the name under which to save what is sent, empty for its own; ``None`` if it is to
@@ -50,6 +52,7 @@ class RequestFacts:
     method: str
     needs_length: bool = False
     token: bytes | None = field(default=None, repr=False)
+    link: SignedLink | None = None
     rev: str | None = None
     digest: str | None = None
     download: str | None = None

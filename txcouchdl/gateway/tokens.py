@@ -9,7 +9,7 @@ document takes longer than finding none: that is CouchDB's time, and not hidden.
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import field, frozen
@@ -42,12 +42,20 @@ class TokenRule:
         """
         candidate, is_right = _fingerprint(token or b""), False
         # All of them, always: the time taken tells nothing of which one it was, or nearly was.
-        for secret in self._secrets(fields or {}) or (_NOBODYS_SECRET,):
+        for secret in self.secrets(fields):
             is_right |= hmac.compare_digest(candidate, _fingerprint(secret))
         return bool(token) and is_right
 
+    def secrets(self, fields: Mapping[str, Any] | None) -> Sequence[bytes]:
+        """
+        The document's secrets: a non-empty string, or those in a list (for rotation). Nothing else is one.
+
+        :param fields: the current document's; ``None`` if there is no such document.
+        :return: where there is none, one that nobody knows: whatever is done with secrets takes its time.
+        """
+        return self._secrets(fields or {}) or (_NOBODYS_SECRET,)
+
     def _secrets(self, fields: Mapping[str, Any]) -> list[bytes]:
-        """The document's secrets: a non-empty string, or those in a list (for rotation). Nothing else is one."""
         value = fields[self.key] if self.key in fields else self._nested(fields)
         values = value if isinstance(value, list) else [value]
         return [secret.encode("utf-8", "surrogatepass") for secret in values if secret and isinstance(secret, str)]

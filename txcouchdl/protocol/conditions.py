@@ -142,6 +142,15 @@ def evaluate(
     return Verdict.PROCEED
 
 
+def is_named(field: str | None, etag: EntityTag) -> bool:
+    """Whether a field of a precondition names an entity-tag itself, by strong comparison: ``*`` names none.
+
+    :param field: as :func:`evaluate` has it.
+    """
+    listed = ANY if field is None else parse_entity_tag_list(field)
+    return listed is not ANY and any(isinstance(tag, EntityTag) and tag.strongly_equals(etag) for tag in listed)
+
+
 def _if_match_holds(field: str | None, etag: EntityTag, alias: str | None) -> bool | None:
     """Section 13.1.1: ``*``, or one of the tags is the current one by strong comparison."""
     if field is None:
