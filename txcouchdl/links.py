@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import quote
 
 from attrs import field, frozen
-from attrs.validators import ge, le, optional
+from attrs.validators import ge, le, min_len, optional
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -35,15 +35,16 @@ class Link:
 
     :ivar database: a decoded name, exactly as it is meant; so ``document_id`` and ``attachment``.
     :ivar attachment: ``None`` for the document's page and all its attachments.
+    :raises ValueError: for an empty name, and a number out of bounds.
     :ivar expires: when it ends, in seconds since 1970.
     :ivar grace: seconds after that for which it lets a download that began go on; ``None`` for as many as the gateway
         has.
     :ivar digest: as ``?digest=`` has it; ``download`` and ``rev`` likewise.
     """
 
-    database: str
-    document_id: str
-    attachment: str | None
+    database: str = field(validator=min_len(1))
+    document_id: str = field(validator=min_len(1))
+    attachment: str | None = field(validator=optional(min_len(1)))
     expires: int = field(validator=_in_bounds)
     grace: int | None = field(default=None, validator=optional(_in_bounds))
     digest: str | None = None

@@ -19,8 +19,10 @@ from txcouchdl.couch.nodes import Node
 from txcouchdl.gateway.app import Gateway
 from txcouchdl.gateway.connections import Connections
 from txcouchdl.gateway.cors import AllowedOrigins
+from txcouchdl.gateway.databases import AllowedDatabases
 from txcouchdl.gateway.description import Presentation
 from txcouchdl.gateway.limits import ClientLimits
+from txcouchdl.gateway.links import LinkRule
 from txcouchdl.gateway.peers import TrustedProxies
 from txcouchdl.gateway.site import GatewaySite
 from txcouchdl.gateway.tokens import TokenRule
@@ -113,6 +115,8 @@ class House:
         origins: Sequence[str] = (),
         inline: Sequence[str] = (),
         is_direct: bool = False,
+        databases: Sequence[str] = (),
+        links: LinkRule | None = None,
     ) -> None:
         self.network = Network()
         docs = {"/db/doc": Doc({token_key: TOKEN}, attachments or {})}
@@ -130,6 +134,8 @@ class House:
             proxies=TrustedProxies.parse(trusted_proxies),
             origins=AllowedOrigins.parse(origins),
             presentation=Presentation.parse(inline),
+            databases=AllowedDatabases.parse(databases),
+            links=links,
         )
         self.log: list[str] = []
         self.connections = Connections(client_limits, self.network)
