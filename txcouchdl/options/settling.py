@@ -15,7 +15,7 @@ from txcouchdl.gateway.description import Presentation
 from txcouchdl.gateway.limits import ClientLimits
 from txcouchdl.gateway.peers import TrustedProxies
 from txcouchdl.gateway.tokens import TokenRule
-from txcouchdl.options.link_secret import read_link_secret
+from txcouchdl.link_secret import read_link_secret
 from txcouchdl.options.sources import BadOption, Said
 from txcouchdl.options.table import DEFAULT_KEY, DEFAULT_LISTEN, DEFAULT_NODE, DEFAULT_STORE_LISTEN, NUMBERS
 from txcouchdl.settings import Settings, StoreSettings
@@ -51,7 +51,7 @@ def settings_of(said: Said) -> Settings:
         admin_listen=_endpoints(said, "admin-listen"),
         access_log=said["access-log"].text if "access-log" in said else None,
         access_log_format=_line_format(said),
-        link_secret=read_link_secret(said["link-secret-file"]) if "link-secret-file" in said else None,
+        link_secret=_parsed(lambda texts: read_link_secret(texts[-1]) if texts else None, said, "link-secret-file"),
         **_numbers(Settings, said),
     )
 

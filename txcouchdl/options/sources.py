@@ -87,6 +87,9 @@ def in_file(path: str) -> Said:
         raise BadOption(f"{path!r} is no TOML: {error}") from None
     except RecursionError:
         raise BadOption(f"{path!r} is nested too deep") from None
+    except ValueError:
+        # A zero byte.
+        raise BadOption(f"--config: {path!r} is no file's name") from None
     return {name: _in_file(name, value, path) for name, value in table.items()}
 
 
@@ -115,7 +118,8 @@ def _texts(option: Option, value: object) -> tuple[tuple[str, ...] | None, str]:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return (str(value),) if is_number else None, "a number"
     if option.is_repeatable and isinstance(value, list):
-        return tuple(value) if all(isinstance(each, str) for each in value) else None, "strings"
+        # Of nothing, one reader would think that it is none of them, and another that it is all.
+        return tuple(value) if value and all(isinstance(each, str) for each in value) else None, "strings"
     return (value,) if isinstance(value, str) else None, "strings" if option.is_repeatable else "a string"
 
 
