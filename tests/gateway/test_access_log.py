@@ -1,5 +1,6 @@
 """The access log: one line for each request, readable by log tools, and no secret in it."""
 
+import json
 import re
 from typing import Final
 
@@ -15,7 +16,15 @@ from twisted.web.test.requesthelper import DummyChannel
 from tests import strategies
 from tests.gateway.house import GATEWAY_PORT, TOKEN, House, logged
 from tests.scripted import Stored
-from txcouchdl.gateway.access_log import ClientAddress, access_log_line, access_log_text, redacted_target
+from txcouchdl.gateway.access_log import (
+    ClientAddress,
+    LineFormat,
+    access_log_json,
+    access_log_line,
+    access_log_text,
+    iso_timestamp,
+    redacted_target,
+)
 from txcouchdl.gateway.facts import parse_query
 from txcouchdl.gateway.site import GatewaySite
 
@@ -50,7 +59,22 @@ def _line(
             request.requestHeaders.setRawHeaders(name, [value])
     line = access_log_text(_TIMESTAMP, request)
     assert str(access_log_line(_TIMESTAMP, request)) == line
+    _check_json(access_log_json("2026-11-21T19:21:47+00:00", request), line)
     return line
+
+
+def _check_json(text: str, line: str) -> None:
+    """It says what the line says, in one line too."""
+    assert text.isascii()
+    assert text.isprintable()
+    data = json.loads(text)
+    found = _read(line)
+    said = [_unescaped(each).decode("utf-8", "backslashreplace") for each in (found[3], found[6], found[7])]
+    assert " ".join((data["method"], data["target"], data["protocol"])) == said[0]
+    assert ["-" if data[name] is None else data[name] for name in ("referer", "agent")] == said[1:]
+    numbers = (found[4], found[5].replace("-", "0"))
+    assert (data["client"], str(data["status"]), str(data["length"])) == (found[1], *numbers)
+    assert list(data) == ["time", "client", "method", "target", "protocol", "status", "length", "referer", "agent"]
 
 
 def _unescaped(text: str) -> bytes:
@@ -135,6 +159,43 @@ def test_each_line_has_the_second_in_which_it_was_written() -> None:
         "[01/Jan/1970:00:00:01 +0000]",
         "[02/Jan/1970:00:00:01 +0000]",
     ]
+
+
+def test_lines_of_json() -> None:
+    house = House({"f": Stored(b"bytes")})
+    house.site = GatewaySite(
+        house.gateway.app.resource(),
+        house.network,
+        house.connections,
+        house.log.append,
+        line_format=LineFormat.JSON,
+    )
+    house.network.listen(GATEWAY_PORT, house.site)
+    house.network.advance(1_795_375_307.5)
+    house.get("f", Referer="http://h/x?token=s3cret", User_Agent="-")
+    client = house.connect()
+    client.transport.write(b"token=s3cret\r\n\r\n")
+    house.network.run()
+    served, refused = map(json.loads, house.log)
+    assert served == {
+        "time": "2026-11-22T19:21:47+00:00",
+        "client": "127.0.0.1",
+        "method": "GET",
+        "target": "/db/doc/f?token=***",
+        "protocol": "HTTP/1.1",
+        "status": 200,
+        "length": 5,
+        "referer": "http://h/x",
+        "agent": None,
+    }
+    unknown = dict.fromkeys(("method", "target", "protocol", "referer", "agent"))
+    expected = {"time": "2026-11-22T19:21:47+00:00", "client": "127.0.0.1", "status": 400, **unknown}
+    assert {name: value for name, value in refused.items() if name != "length"} == expected
+    assert refused["length"] > 0
+
+
+def test_times_of_json() -> None:
+    assert iso_timestamp(0) == "1970-01-01T00:00:00+00:00"
 
 
 def test_who_does_not_read_a_line_does_not_have_it_written_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,13 @@ it, and tomorrow's parameters may be secret too. Of a Referer field only what st
 
 import json
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import Enum
 
 from attrs import frozen
 from twisted.internet.interfaces import IAddress
+from twisted.web.http import datetimeToLogString
 from twisted.web.server import Request
 from zope.interface import implementer
 
@@ -150,6 +152,34 @@ def refusal_log_json(timestamp: str, peer: IAddress, status: int, length: int) -
     unknown = dict.fromkeys(("method", "target", "protocol", "referer", "agent"))
     client = str(getattr(peer, "host", "-"))
     return json.dumps({"time": timestamp, "client": client, "status": status, "length": length, **unknown})
+
+
+@frozen
+class LineWriter:
+    """
+    Writes the lines of one format.
+
+    :ivar timestamp: of seconds since 1970, as the others take it.
+    :ivar of_request: see :func:`access_log_text`.
+    :ivar of_refusal: see :func:`refusal_log_line`.
+    """
+
+    timestamp: Callable[[int], str]
+    of_request: Callable[[str, Request], object]
+    of_refusal: Callable[[str, IAddress, int, int], str]
+
+
+def line_writer(line_format: LineFormat, is_for_events: bool) -> LineWriter:
+    """
+    :param is_for_events: whether lines become events of the log: who reads that writes them out, if anybody does.
+    """
+    if line_format is LineFormat.JSON:
+        return LineWriter(iso_timestamp, access_log_json, refusal_log_json)
+    return LineWriter(
+        lambda now: str(datetimeToLogString(now)),
+        access_log_line if is_for_events else access_log_text,
+        refusal_log_line,
+    )
 
 
 def redacted_target(target: bytes) -> bytes:
