@@ -5,6 +5,7 @@ parser can be asked for the meaning. "Near-miss" strategies give text that is ma
 """
 
 import gzip
+from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -378,7 +379,7 @@ attachment_lengths: Final = st.integers(0, 300) | st.integers(0, 2**26) | st.int
 
 @composite
 def stub_objects(draw: DrawFn) -> dict[str, Any]:
-    """A stub as CouchDB writes it, in one of the three storages."""
+    """A stub as CouchDB writes it, or our own store, in one of the three storages."""
     stub: dict[str, Any] = {
         "content_type": draw(st.sampled_from(["text/plain", "application/octet-stream", "no slash at all", ""])),
         "revpos": draw(st.integers(0, 50)),
@@ -386,6 +387,8 @@ def stub_objects(draw: DrawFn) -> dict[str, Any]:
         "length": draw(attachment_lengths),
         "stub": True,
     }
+    if draw(st.booleans()):
+        stub["sha256"] = b64encode(draw(st.binary(min_size=32, max_size=32))).decode("ascii")
     if draw(st.booleans()):
         stub["encoding"] = "gzip"
         stub["encoded_length"] = draw(st.just(stub["length"]) | attachment_lengths)
@@ -398,7 +401,7 @@ def mutated_stub_objects(draw: DrawFn) -> Any:
     if draw(st.integers(0, 9)) == 0:
         return draw(json_values)
     stub = draw(stub_objects())
-    fields = ["content_type", "revpos", "digest", "length", "stub", "encoding", "encoded_length"]
+    fields = ["content_type", "revpos", "digest", "length", "stub", "encoding", "encoded_length", "sha256"]
     for name in draw(st.lists(st.sampled_from(fields), min_size=1, max_size=2)):
         if draw(st.booleans()):
             stub.pop(name, None)
@@ -428,7 +431,10 @@ def stubs(draw: DrawFn, lengths: SearchStrategy[int] = attachment_lengths) -> At
         )
     )
     content_type = draw(st.none() | content_types | hostile_content_types() | st.text(st.characters(), max_size=20))
-    return AttachmentStub(draw(hostile_names), content_type, draw(digests), storage, stored_length, known)
+    sha256 = draw(st.none() | st.binary(min_size=32, max_size=32))
+    return AttachmentStub(
+        draw(hostile_names), content_type, draw(digests), storage, stored_length, known, sha256=sha256
+    )
 
 
 # --- gzip -----------------------------------------------------------------------------------------------------

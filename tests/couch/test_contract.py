@@ -4,7 +4,10 @@ is one (``tox -e couchdb``).
 """
 
 import gzip
+import hashlib
+import json
 import random
+from base64 import b64encode
 from collections.abc import Callable
 
 import pytest
@@ -15,11 +18,12 @@ from txcouchdl.couch.client import CouchClient
 from txcouchdl.couch.cluster import Cluster
 from txcouchdl.couch.documents import Document, Storage
 from txcouchdl.couch.errors import AttachmentChanged, RevisionGone, UpstreamRefusedUs
+from txcouchdl.couch.learned import LearnedIdentities
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.names import AttachmentAddress
 from txcouchdl.couch.nodes import Node
 from txcouchdl.couch.route import Route
-from txcouchdl.couch.source import AttachmentSource, IdentityLengths, PinnedAttachment
+from txcouchdl.couch.source import AttachmentSource, PinnedAttachment
 from txcouchdl.couch.transfer import HELD_BACK
 from txcouchdl.protocol.ranges import ByteRange
 
@@ -33,10 +37,10 @@ def client_of(server: Server) -> CouchClient:
 
 
 def source_of(
-    server: Server, pinned: PinnedAttachment, lengths: IdentityLengths | None = None, *, follows: bool = True
+    server: Server, pinned: PinnedAttachment, learned: LearnedIdentities | None = None, *, follows: bool = True
 ) -> AttachmentSource:
     route = Route(Cluster([client_of(server)], reactor, LIMITS))
-    return AttachmentSource(route, pinned, lengths or IdentityLengths(), LIMITS, reactor, follows=follows)
+    return AttachmentSource(route, pinned, learned or LearnedIdentities(), LIMITS, reactor, follows=follows)
 
 
 async def read(
@@ -221,15 +225,67 @@ async def test_wrong_credentials(server: Server) -> None:
 
 
 @ensureDeferred
-async def test_a_length_once_read_is_remembered(server: Server) -> None:
+@pytest.mark.parametrize("is_encoded", [True, False])
+async def test_what_was_read_once_is_remembered(server: Server, is_encoded: bool) -> None:
     rev = await server.put_document("d", {})
-    await server.put_attachment("d", "f", gzip.compress(TEXT), rev, "text/plain", Content_Encoding="gzip")
+    if is_encoded:
+        await server.put_attachment("d", "f", gzip.compress(TEXT), rev, "text/plain", Content_Encoding="gzip")
+    else:
+        await server.put_attachment("d", "f", TEXT, rev, "text/plain")
     document = await current(server, "d")
     stub = document.attachment("f")
     assert stub is not None
-    lengths = IdentityLengths()
-    assert lengths.completed(stub).length is None
-    pinned = PinnedAttachment(AttachmentAddress(server.database, "d", "f"), document.rev, stub)
-    source = source_of(server, pinned, lengths)
+    learned = LearnedIdentities()
+    address = AttachmentAddress(server.database, "d", "f")
+    assert learned.completed(address.document, stub) == stub
+    assert stub.sha256 is None, "what a stub tells is of the gzip bytes"
+    source = source_of(server, PinnedAttachment(address, document.rev, stub), learned)
     await (await source.open(None)).deliver(lambda _: None)
-    assert lengths.completed(stub).length == len(TEXT)
+    completed = learned.completed(address.document, stub)
+    assert (completed.length, completed.sha256) == (len(TEXT), hashlib.sha256(TEXT).digest())
+
+
+async def is_ours(server: Server) -> bool:
+    vendor = (await server.call("GET", "/"))["vendor"]
+    return "txcouchdl" in vendor["name"]
+
+
+@ensureDeferred
+async def test_our_own_store_tells_the_sha_256(server: Server) -> None:
+    """And CouchDB does not, which knows none."""
+    rev = await server.put_document("d", {})
+    await server.put_attachment("d", "f", NOISE, rev, "application/octet-stream")
+    stub = (await current(server, "d")).attachment("f")
+    assert stub is not None
+    assert stub.sha256 == (hashlib.sha256(NOISE).digest() if await is_ours(server) else None)
+
+
+@ensureDeferred
+@pytest.mark.parametrize("way", ["PUT", "_bulk_docs", "_bulk_docs with its own revisions", "multipart"])
+async def test_nobody_is_believed_who_says_which_sha_256_it_is(server: Server, way: str) -> None:
+    """A stub or an inline attachment is a client's, and becomes the server's."""
+    lie = b64encode(bytes(32)).decode()
+    rev = await server.put_document("d", {})
+    await server.put_attachment("d", "kept", b"kept", rev, "application/octet-stream")
+    path = f"/{server.database}/d"
+    document = await server.call("GET", f"{path}?att_encoding_info=true")
+    document["_attachments"]["kept"]["sha256"] = lie
+    new = {"content_type": "application/octet-stream", "sha256": lie}
+    document["_attachments"]["new"] = new | {"data": b64encode(b"new").decode()}
+    if way == "PUT":
+        await server.call("PUT", path, json.dumps(document).encode(), 201)
+    elif way == "multipart":
+        document["_attachments"]["new"] = new | {"follows": True, "length": 3}
+        related = b"--x\r\nContent-Type: application/json\r\n\r\n%b\r\n--x\r\n\r\nnew\r\n--x--"
+        body = related % json.dumps(document).encode()
+        await server.call("PUT", path, body, Content_Type='multipart/related; boundary="x"')
+    else:
+        edits = {} if way == "_bulk_docs" else {"new_edits": False}
+        await server.call("POST", f"/{server.database}/_bulk_docs", json.dumps({"docs": [document], **edits}).encode())
+    for query in ("att_encoding_info=true", "att_encoding_info=true&attachments=true"):
+        read = await server.call("GET", f"{path}?{query}", Accept="application/json")
+        # Our store does not know the second one, nor some of the ways: it keeps what it had.
+        told = {name: stub.get("sha256") for name, stub in read.get("_attachments", {}).items()}
+        right = {name: b64encode(hashlib.sha256(name.encode()).digest()).decode() for name in told}
+        assert told == (right if await is_ours(server) else dict.fromkeys(told))
+        assert await is_ours(server) or len(told) > 0

@@ -7,6 +7,7 @@ seen the check sums of the member it stopped in, and neither has anybody else.
 """
 
 import gzip
+import hashlib
 import tracemalloc
 import zlib
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests import strategies
-from txcouchdl.couch.decoding import STEP, Decoder, GzipDecoder, GzipRangeDecoder, IdentityDecoder
+from txcouchdl.couch.decoding import STEP, Decoder, GzipDecoder, GzipRangeDecoder, Identity, IdentityDecoder
 from txcouchdl.couch.errors import CorruptAttachment
 
 _PLAIN = b"Never a wrong byte. " * 10
@@ -46,6 +47,10 @@ def _released(decoder: Decoder, pieces: Iterable[bytes]) -> bytes:
     return b"".join(wanted)
 
 
+def _identity(plain: bytes) -> Identity:
+    return Identity(len(plain), hashlib.sha256(plain).digest())
+
+
 def _decode(decoder: Decoder, pieces: Iterable[bytes]) -> bytes:
     return _released(decoder, pieces) + decoder.finish()
 
@@ -66,6 +71,7 @@ def test_identity(data: st.DataObject, stored: bytes) -> None:
     assert _drain(decoder) == stored[:count]
     assert decoder.read() is None
     assert not decoder.is_satisfied
+    assert decoder.identity() is None
 
 
 # --- the whole of gzip --------------------------------------------------------------------------------------
@@ -76,12 +82,13 @@ def test_any_members_in_any_pieces(data: st.DataObject, members: list[tuple[byte
     stored = b"".join(member for member, _ in members)
     plain = b"".join(content for _, content in members)
     assert gzip.decompress(stored) == plain
-    decoder = GzipDecoder(len(plain) if is_known else None)
+    is_learning = data.draw(st.booleans())
+    decoder = GzipDecoder(len(plain) if is_known else None, is_learning=is_learning)
     released = _released(decoder, data.draw(strategies.cuts(stored)))
     # The rule that makes the caller's digest worth something.
     assert len(released) < len(plain) or plain == b""
     assert released + decoder.finish() == plain
-    assert decoder.produced == len(plain)
+    assert decoder.identity() == (_identity(plain) if is_learning else None)
     assert not decoder.is_satisfied
 
 
@@ -127,9 +134,8 @@ def test_nothing_that_could_be_inflated_waits_for_more(length: int) -> None:
     """zlib may have taken all that it was fed, and still have more to give than one step takes."""
     stored = gzip.compress(bytes(length), 9, mtime=0)
     for cut in range(len(stored) - 30, len(stored) + 1):
-        decoder = GzipDecoder(length)
-        _released(decoder, [stored[:cut]])
-        assert decoder.produced == len(zlib.decompressobj(31).decompress(stored[:cut]))
+        released = _released(GzipRangeDecoder(0, length), [stored[:cut]])
+        assert released == zlib.decompressobj(31).decompress(stored[:cut])
 
 
 def test_empty_ones() -> None:
@@ -350,6 +356,70 @@ def test_a_range_is_satisfied_with_its_last_byte(data: st.DataObject, drawn: tup
             taken += inflated
             assert decoder.is_satisfied == (len(taken) == wanted.length)
     assert taken == plain[wanted.first : wanted.last + 1]
+
+
+def _read_until_satisfied(decoder: GzipRangeDecoder, pieces: Iterable[bytes]) -> None:
+    """As a reader does. All pieces are fed: it asks for what was found out behind the last of them."""
+    for piece in pieces:
+        decoder.feed(piece)
+        while not decoder.is_satisfied and decoder.read() is not None:
+            pass
+
+
+@given(
+    st.data(), st.lists(strategies.gzip_members(), min_size=1, max_size=3).filter(lambda all_: any(m[1] for m in all_))
+)
+def test_a_range_to_the_end_learns_what_the_whole_does(data: st.DataObject, members: list[tuple[bytes, bytes]]) -> None:
+    stored, plain = b"".join(member for member, _ in members), b"".join(content for _, content in members)
+    first = data.draw(st.integers(0, len(plain) - 1))
+    pieces = data.draw(strategies.cuts(stored + data.draw(st.sampled_from([b"", b"\n", bytes(512), _EMPTY_GZIP * 3]))))
+    for is_learning in (True, False):
+        decoder = GzipRangeDecoder(first, len(plain) - first, is_learning=is_learning)
+        _read_until_satisfied(decoder, pieces)
+        assert decoder.identity() == (_identity(plain) if is_learning else None)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        gzip.compress(_PLAIN + b"!"),
+        gzip.compress(_PLAIN + bytes(3 * STEP)),
+        _GZIP + gzip.compress(b"!"),
+        _GZIP + gzip.compress(b"!")[:-1],
+        _GZIP + _EMPTY_GZIP[:-1],
+        _GZIP[:-1],
+        _GZIP[:-8],
+        _GZIP + b"\x1f\x8b, and no member",
+    ],
+    ids=[
+        *("a byte more", "many more", "another member", "a begun one", "an empty begun one", "no end", "no trailer"),
+        "a broken member",
+    ],
+)
+def test_a_range_to_what_only_seemed_the_end_learns_nothing(stored: bytes) -> None:
+    for first in (0, 1, len(_PLAIN) - 1):
+        decoder = GzipRangeDecoder(first, len(_PLAIN) - first, is_learning=True)
+        _read_until_satisfied(decoder, [stored])
+        assert decoder.is_satisfied
+        assert decoder.identity() is None
+
+
+def test_a_bomb_behind_a_range_does_not_go_off() -> None:
+    decoder = GzipRangeDecoder(0, 10, is_learning=True)
+    _read_until_satisfied(decoder, [gzip.compress(bytes(10) + bytes(2**24))])
+    assert decoder.identity() is None
+    steps = 0
+    while decoder.read() is not None:
+        steps += 1
+    assert steps > 2**24 // STEP - 4
+
+
+def test_a_range_that_ends_a_step_early_learns_nothing() -> None:
+    """With all that is known of it inflated, and the rest still to come."""
+    plain = bytes(2 * STEP)
+    decoder = GzipRangeDecoder(0, STEP, is_learning=True)
+    _read_until_satisfied(decoder, [gzip.compress(plain)])
+    assert decoder.identity() is None
 
 
 @given(st.data(), strategies.gzip_members(), st.integers(1, 1000))

@@ -1,5 +1,6 @@
 """Documents and stubs: what CouchDB writes is understood, and nothing else is, whatever it is."""
 
+import hashlib
 import json
 import math
 from base64 import b64encode
@@ -129,6 +130,56 @@ def test_the_same_attachment_is_the_same_bytes_in_the_same_storage(one: Attachme
     for storage in set(Storage) - {one.storage}:
         assert not one.is_same_attachment(attrs.evolve(renamed, storage=storage))
     assert one.is_same_attachment(attrs.evolve(renamed, digest=other.digest)) == (one.digest == other.digest)
+
+
+@pytest.mark.parametrize("storage", list(Storage))
+def test_what_is_known_to_be_other_bytes_is_another_attachment(storage: Storage) -> None:
+    """An MD5 may be that of two: somebody made them so."""
+    one = AttachmentStub("f", None, Digest(bytes(16)), storage, 5, 7)
+    told = attrs.evolve(one, sha256=bytes(32))
+    assert told.is_same_attachment(told)
+    assert told.is_same_attachment(one)
+    assert one.is_same_attachment(told)
+    assert not told.is_same_attachment(attrs.evolve(one, sha256=bytes(31) + b"\1"))
+
+
+# --- what our own store tells beside ------------------------------------------------------------------------
+
+_SHA256: Final = hashlib.sha256(b"what is stored").digest()
+_SHA256_TEXT: Final = b64encode(_SHA256).decode("ascii")
+
+
+def test_a_sha256_of_what_is_stored_as_it_is() -> None:
+    assert parse_stub("f", _STUB).sha256 is None
+    assert parse_stub("f", _STUB | {"sha256": _SHA256_TEXT}).sha256 == _SHA256
+
+
+@pytest.mark.parametrize("encoded_length", [40000, 36])
+def test_a_sha256_of_gzip_is_not_that_of_what_is_sent(encoded_length: int) -> None:
+    stub = _STUB | {"sha256": _SHA256_TEXT, "encoding": "gzip", "encoded_length": encoded_length}
+    assert parse_stub("f", stub).sha256 is None
+
+
+@pytest.mark.parametrize("encoding", [{}, {"encoding": "gzip", "encoded_length": 20}])
+def test_the_sha256_of_nothing_is_known(encoding: dict[str, Any]) -> None:
+    for said in ({}, {"sha256": _SHA256_TEXT}):
+        assert parse_stub("f", _STUB | {"length": 0} | encoding | said).sha256 == hashlib.sha256(b"").digest()
+
+
+@given(
+    strategies.json_values
+    | st.sampled_from([1, None, [_SHA256_TEXT], f"sha256-{_SHA256_TEXT}", f" {_SHA256_TEXT}", f"{_SHA256_TEXT}\n"])
+    | st.sampled_from([_SHA256.hex(), _SHA256_TEXT[:-1], _SHA256_TEXT + "=", _SHA256_TEXT.replace("/", "_") + "_"])
+    | st.sampled_from([b64encode(_SHA256[:-1]).decode(), b64encode(_SHA256 + b"!").decode(), "\uff21" * 43 + "="])
+    | st.sampled_from([f"{_SHA256_TEXT[:-2]}{stray}=" for stray in "BDFZbz159+/"])
+)
+def test_what_is_no_sha256_is_as_good_as_absent(said: Any) -> None:
+    assert parse_stub("f", _STUB | {"sha256": said}) == parse_stub("f", _STUB)
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_every_sha256_is_read(sha256: bytes) -> None:
+    assert parse_stub("f", _STUB | {"sha256": b64encode(sha256).decode()}).sha256 == sha256
 
 
 # --- stubs of any kind --------------------------------------------------------------------------------------
@@ -362,9 +413,9 @@ def test_numbers_that_are_no_length_are_read_and_refused(number: str) -> None:
     body = f'{{"_id": "doc", "_rev": "1-a", "n": {number}, "_attachments": {{"f": {stub}}}}}'
     document = parse_document(body.encode("ascii"), "doc")
     if number == "-0":
-        assert document.attachment("f") == AttachmentStub(
-            "f", None, Digest.parse("md5-nYqIKN7E1NmHdMQ4kdH5Eg=="), Storage.IDENTITY, 0, 0
-        )
+        digest = Digest.parse("md5-nYqIKN7E1NmHdMQ4kdH5Eg==")
+        nothing = AttachmentStub("f", None, digest, Storage.IDENTITY, 0, 0, sha256=hashlib.sha256().digest())
+        assert document.attachment("f") == nothing
         return
     with pytest.raises(BadDocument, match="usable length"):
         document.attachment("f")

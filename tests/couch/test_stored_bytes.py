@@ -26,6 +26,7 @@ from txcouchdl.couch.healing import StoredBytes
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.reading import Request, plan_reading
 from txcouchdl.couch.route import Body, Patience
+from txcouchdl.couch.tally import UNCOUNTED
 from txcouchdl.couch.transfer import HELD_BACK, Transfer
 from txcouchdl.protocol.ranges import ByteRange
 
@@ -36,6 +37,7 @@ class Upstream:
     """A body whose bytes come when the test says so; its transport too."""
 
     node = "n0"
+    tally = UNCOUNTED
 
     def __init__(self, missing: int) -> None:
         self.transfer: Transfer | None = None

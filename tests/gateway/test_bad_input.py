@@ -184,7 +184,7 @@ def test_no_content_type_writes_our_headers(content_type: str) -> None:
         assert "set-cookie" not in got.headers
         assert set(got.headers) <= {
             "server", "date", "content-type", "accept-ranges", "content-disposition", "etag", "cache-control",
-            "x-content-type-options", "content-security-policy", "referrer-policy", "content-length",
+            "x-content-type-options", "content-security-policy", "referrer-policy", "content-length", "repr-digest",
         }  # fmt: skip
 
 

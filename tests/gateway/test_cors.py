@@ -9,7 +9,7 @@ from tests.scripted import Stored
 from txcouchdl.gateway.cors import AllowedOrigins
 
 SITE = "https://www.example.org"
-EXPOSED = "Content-Range, Content-Length, Accept-Ranges, ETag, Content-Disposition, Retry-After"
+EXPOSED = "Content-Range, Content-Length, Accept-Ranges, ETag, Repr-Digest, Content-Disposition, Retry-After"
 FIELDS = {
     *("access-control-allow-origin", "access-control-expose-headers", "cross-origin-resource-policy", "vary"),
     *("access-control-allow-methods", "access-control-allow-headers", "access-control-max-age"),

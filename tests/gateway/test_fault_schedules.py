@@ -3,10 +3,12 @@ Downloads from nodes that fail as Hypothesis likes: whatever the schedule of fau
 
 *A client's bytes are right*: what it has received is the beginning of what it asked for, and all of it if its response
 ended cleanly. *What has begun is completed*, if the client stays and reads, unless there was no new byte for as long
-as ``--give-up``, or the end of the stored bytes was damaged twice. *It is over in time*, and *nothing is left*.
+as ``--give-up``, or the end of the stored bytes was damaged twice. *What was learned of all this is right*: whichever
+digests an answer tells are those of all bytes. *It is over in time*, and *nothing is left*.
 """
 
 import gzip
+import hashlib
 import random
 from collections.abc import Sequence
 from email.message import Message
@@ -26,6 +28,7 @@ from tests.scripted import DYING_WORDS, Asked, Stored
 from tests.strategies import fault_lists
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.transfer import CLOSE_TIMEOUT, HELD_BACK
+from txcouchdl.protocol.digests import SHA_256, parse_digest_field
 
 NOISE: Final = random.Random(16).randbytes(300_000)
 #: Half of it is redundant: its gzip is longer than any buffer on the way.
@@ -43,6 +46,10 @@ def _stored(name: str, identity: bytes) -> Stored:
     return Stored.compressed(identity) if name.startswith("compressed") else Stored.encoded(gzip.compress(identity))
 
 
+DIGESTS: Final = {
+    name: {"sha-256": hashlib.sha256(identity).digest(), "md5": hashlib.md5(identity).digest()}
+    for name, identity in IDENTITY.items()
+}
 STORED: Final = {name: _stored(name, identity) for name, identity in IDENTITY.items()}
 #: Those of which something is sent before all is there, and more than once.
 LARGE: Final = [name for name, stored in STORED.items() if len(stored.stored) > 2**17]
@@ -332,6 +339,43 @@ def assert_right(reader: Reader, *, also_ranges: bool = True) -> None:
         assert got.body == right
 
 
+def assert_digests_right(name: str, got: Answer | None) -> None:
+    """What is told of all bytes, whichever of them have come."""
+    told = parse_digest_field(got.headers.get("repr-digest")) if got is not None else {}
+    assert told.items() <= DIGESTS[name].items(), "a wrong digest"
+    assert "md5" not in told or name.startswith("identity")
+
+
+def assert_learned(scene: Scene) -> None:
+    """What is told from now on; and that something was learned, where all bytes have passed."""
+    passed = {reader.ask.name for reader in scene.readers if _has_all_passed(reader)}
+    for reader in scene.readers:
+        assert_digests_right(reader.ask.name, reader.answer)
+    for name in {reader.ask.name for reader in scene.readers}:
+        got = _head(scene, name)
+        assert_digests_right(name, got)
+        if not name.startswith("identity"):
+            assert (SHA_256 in parse_digest_field(got.headers.get("repr-digest"))) >= (name in passed)
+
+
+def _has_all_passed(reader: Reader) -> bool:
+    got = reader.answer
+    if got is None or reader.ask.method != "GET" or got.status not in (200, 206) or not got.is_whole:
+        return False
+    return got.status == 200 or reader.ask.ranges[-1][1] == len(IDENTITY[reader.ask.name]) - 1
+
+
+def _head(scene: Scene, name: str) -> Answer:
+    """As soon as there are no more faults."""
+    for _ in range(200):
+        client = scene.house.send(f"/db/doc/{name}?token={TOKEN}", method="HEAD")
+        scene.house.network.elapse(50)
+        got = read_answer(client.received, "HEAD", client.is_closed)
+        if got.status == 200:
+            return got
+    raise AssertionError("there are more faults than anybody has thought of")
+
+
 def assert_healed(scene: Scene, reader: Reader, limits: UpstreamLimits) -> None:
     """
     What has begun is completed for a client that reads, unless there was nothing new for too long.
@@ -420,6 +464,7 @@ def test_whatever_happens(plot: Plot, limits: UpstreamLimits) -> None:
         assert_begun(scene, reader, limits)
         if sum(map(_damages_ends, scene.struck)) <= 1:
             assert_healed(scene, reader, limits)
+    assert_learned(scene)
 
 
 @given(plot=plots(detectable=False), limits=limits())
@@ -428,3 +473,4 @@ def test_whatever_lies(plot: Plot, limits: UpstreamLimits) -> None:
     scene = play(plot, limits)
     for reader in scene.readers:
         assert_right(reader, also_ranges=False)
+    assert_learned(scene)

@@ -21,6 +21,7 @@ from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.reader import AttachmentReader
 from txcouchdl.couch.reading import Request, plan_reading
 from txcouchdl.couch.route import Body, Patience
+from txcouchdl.couch.tally import UNCOUNTED
 
 BIG = bytes(range(256)) * 2**14
 ZEROS = b"\0" * 64 * 2**20
@@ -293,6 +294,7 @@ def _reader_of(data: bytes) -> tuple[AttachmentReader, Protocol]:
 
     class Opened:
         deliver = staticmethod(transfers.append)
+        tally = UNCOUNTED
 
         def rest(self, _: object) -> None: ...
 

@@ -57,6 +57,7 @@ def test_the_attachments_as_data(house: House) -> None:
                 "content_type": "video/mp4",
                 "length": 40,
                 "digest": FILM.stub["digest"],
+                "repr_digest": {"md5": FILM.stub["digest"].removeprefix("md5-")},
                 "revpos": 1,
             },
             {
@@ -65,6 +66,7 @@ def test_the_attachments_as_data(house: House) -> None:
                 "content_type": "text/plain",
                 "length": 400,
                 "digest": TEXT.stub["digest"],
+                "repr_digest": {},
                 "revpos": 1,
             },
         ],

@@ -6,13 +6,14 @@ Where the store is not like the CouchDB that was recorded: on purpose (:data:`DI
 import hashlib
 import json
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from random import Random
 from typing import Any
 
 from attrs import evolve, field, frozen
 
-from tests.store.recording import COMPARED_HEADERS, Expectation, Revisions
+from tests.store.recording import COMPARED_HEADERS, Expectation, Revisions, load
 
 _AS_RECORDED: Any = object()
 
@@ -38,6 +39,7 @@ class Difference(NotCovered):
     given here.
 
     :ivar headers: ``None`` for one that is absent.
+    :ivar tells_sha256: whether the stubs of attachments tell the SHA-256 of the stored bytes beside.
     :ivar body: the bytes, where they are neither recorded nor JSON.
     :ivar is_answered: false where we close the connection without an answer.
     """
@@ -46,6 +48,7 @@ class Difference(NotCovered):
     status: int | None = None
     headers: Mapping[str, str | None] = field(factory=dict)
     json: Any = _AS_RECORDED
+    tells_sha256: bool = False
     body: bytes | None = None
     is_answered: bool = True
 
@@ -62,9 +65,24 @@ class Difference(NotCovered):
         changed = evolve(recorded, headers=headers, status=status, reason=recorded.reason if status == 404 else "")
         if self.body is not None:
             return evolve(changed, json=None, sha256=hashlib.sha256(self.body).hexdigest())
+        if self.tells_sha256:
+            return evolve(changed, json=_with_sha256s(recorded.json))
         if self.json is _AS_RECORDED:
             return changed
         return evolve(changed, json=json.loads(revisions.translate(json.dumps(self.json))), sha256="")
+
+
+def _with_sha256s(document: Any) -> Any:
+    told = {name: stub | {"sha256": _SHA256S[stub["digest"]]} for name, stub in document["_attachments"].items()}
+    return document | {"_attachments": told}
+
+
+#: Of stored bytes, in base64, by their digests: as whoever takes gzip was sent them.
+_SHA256S = {
+    "md5-" + each.response["headers"]["etag"].strip('"'): b64encode(bytes.fromhex(each.response["sha256"])).decode()
+    for each in load()
+    if each.response is not None and re.fullmatch(r"get\..*\.gzip", each.id)
+}
 
 
 def _error(error: str, reason: str) -> dict[str, str]:
@@ -123,6 +141,11 @@ DIFFERENT = [
         "db.get",
         "Only what means something here",
         json={"db_name": "rec", "doc_count": 0, "doc_del_count": 0, "update_seq": "0", "compact_running": False},
+    ),
+    Difference(
+        "doc.att_encoding_info|w.put.sec.doc",
+        "Bodies have names here, their SHA-256: the gateway can tell its clients (RFC 9530)",
+        tells_sha256=True,
     ),
     # Codings
     Difference("head.(gz.bin|gz.txt|eqlen.txt)", _UNKNOWN_LENGTH, headers={"content-length": None}),

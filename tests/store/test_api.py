@@ -1,5 +1,7 @@
 """The API where the recording has nothing: what the manual's examples do, and what is not covered."""
 
+import gzip
+import hashlib
 import json
 from base64 import b64encode
 
@@ -139,6 +141,40 @@ async def test_stubs_keep_attachments(served: ServedStore) -> None:
     document = (await served.ask("GET", "/db/doc")).json
     document["_attachments"]["f.txt"]["revpos"] = 2
     _check_refusal(await served.ask("PUT", "/db/doc", json.dumps(document)), 412, "missing_stub")
+
+
+@in_reactor
+async def test_stubs_tell_the_sha_256_of_what_is_stored(served: ServedStore) -> None:
+    """To who asks how it is stored, and not before: CouchDB does not know it."""
+    await _database(served)
+    rev = (await served.ask("PUT", "/db/doc/f.txt", b"text" * 99, content_type="text/plain")).json["rev"]
+    await served.ask("PUT", f"/db/doc/f.bin?rev={rev}", b"bytes", content_type="a/b")
+    told = (await served.ask("GET", "/db/doc?att_encoding_info=true")).json["_attachments"]
+    stored = (await served.ask("GET", "/db/doc/f.txt", Accept_Encoding="gzip")).body
+    assert gzip.decompress(stored) == b"text" * 99
+    assert {name: stub["sha256"] for name, stub in told.items()} == {
+        "f.txt": b64encode(hashlib.sha256(stored).digest()).decode(),
+        "f.bin": b64encode(hashlib.sha256(b"bytes").digest()).decode(),
+    }
+    for query in ("", "?att_encoding_info=false", "?att_encoding_info=maybe", "?revs=true"):
+        stubs = (await served.ask("GET", f"/db/doc{query}")).json["_attachments"]
+        assert not [name for name, stub in stubs.items() if "sha256" in stub]
+
+
+@pytest.mark.parametrize("lie", [b64encode(bytes(32)).decode(), None, 5, {"a": []}])
+@in_reactor
+async def test_nobody_is_believed_who_says_which_sha_256_it_is(served: ServedStore, lie: object) -> None:
+    """In a stub, in an attachment's own bytes, or in a member of the document that looks like one."""
+    await _database(served)
+    await served.ask("PUT", "/db/doc/kept", b"kept", content_type="a/b")
+    document = (await served.ask("GET", "/db/doc?att_encoding_info=true")).json
+    document["_attachments"]["kept"]["sha256"] = lie
+    document["_attachments"]["new"] = {"data": b64encode(b"new").decode(), "content_type": "a/b", "sha256": lie}
+    assert (await served.ask("PUT", "/db/doc", json.dumps(document | {"sha256": lie}))).status == 201
+    read = (await served.ask("GET", "/db/doc?att_encoding_info=true")).json
+    assert {name: stub["sha256"] for name, stub in read["_attachments"].items()} == {
+        name: b64encode(hashlib.sha256(name.encode()).digest()).decode() for name in ("kept", "new")
+    }
 
 
 @pytest.mark.parametrize(

@@ -105,5 +105,5 @@ async def test_replay(served: ServedStore) -> None:
             await replay.replay(recorded)
     assert replay.wrong == [], "\n".join(replay.wrong)
     # The figures that the documentation names.
-    assert (len(replay.alike), len(replay.different), len(_RECORDED)) == (538, 122, 775)
+    assert (len(replay.alike), len(replay.different), len(_RECORDED)) == (536, 124, 775)
     assert served.files("incoming") == []

@@ -4,10 +4,16 @@ From stored bytes to the wanted bytes of the identity representation. Pure: byte
 Where CouchDB stores gzip there are no ranges upstream: the gzip bytes are read from the first one, inflated,
 skipped up to the first byte wanted, and taken up to the last. A few bytes of gzip can inflate to a thousand times
 as many, so a decoder gives its output in bounded steps and only when asked: whoever reads decides when.
+
+Whatever is fed comes out of the inflater once and in order, wanted or not: there, what only a full pass can tell is
+counted and hashed. How often stored bytes had to be read to get them here makes no difference.
 """
 
+import hashlib
 import zlib
 from typing import Protocol as Interface
+
+from attrs import frozen
 
 from txcouchdl.couch.errors import CorruptAttachment
 
@@ -16,6 +22,19 @@ STEP = 64 * 2**10
 
 _GZIP_CONTAINER = 16 + zlib.MAX_WBITS
 _GZIP_MAGIC = b"\x1f\x8b"
+
+
+@frozen
+class Identity:
+    """
+    What a full pass tells of an identity representation.
+
+    :ivar length: its bytes.
+    :ivar sha256: theirs.
+    """
+
+    length: int
+    sha256: bytes
 
 
 class Decoder(Interface):
@@ -44,6 +63,12 @@ class Decoder(Interface):
         The last wanted bytes, after all stored bytes were fed, read and verified.
 
         :raises CorruptAttachment: if the representation ended too early.
+        """
+
+    def identity(self) -> Identity | None:
+        """
+        What has been found out of the identity representation, if all of it has passed, and that was to be found out.
+        To be asked at the end, all stored bytes being fed and verified: after :meth:`finish`, or when satisfied.
         """
 
 
@@ -78,6 +103,9 @@ class IdentityDecoder:
     def finish(self) -> bytes:
         return b""
 
+    def identity(self) -> Identity | None:
+        return None
+
 
 class GzipDecoder:
     """
@@ -87,14 +115,15 @@ class GzipDecoder:
     out before the last stored ones have come in and the digest is known to be right.
 
     :param length: bytes of the identity representation, or ``None`` if not known. More or fewer are an error.
+    :param is_learning: whether its :class:`Identity` is to be found out.
     """
 
     is_satisfied = False
 
-    def __init__(self, length: int | None) -> None:
+    def __init__(self, length: int | None, *, is_learning: bool = False) -> None:
         self._length = length
         self._withheld = b""
-        self._inflater = _Inflater()
+        self._inflater = _Inflater(is_learning)
 
     def feed(self, stored: bytes) -> None:
         self._inflater.feed(stored)
@@ -114,10 +143,8 @@ class GzipDecoder:
             raise CorruptAttachment("inflates to less than its length")
         return self._withheld
 
-    @property
-    def produced(self) -> int:
-        """Bytes inflated so far: the length of the identity representation, once finished."""
-        return self._inflater.produced
+    def identity(self) -> Identity | None:
+        return self._inflater.identity()
 
 
 class GzipRangeDecoder:
@@ -126,12 +153,15 @@ class GzipRangeDecoder:
 
     :param offset: the first byte wanted.
     :param count: how many are; the range lies within the representation, or that is an error.
+    :param is_learning: whether the range goes to the end, as far as is known, and the :class:`Identity` of the whole is
+        to be found out.
     """
 
-    def __init__(self, offset: int, count: int) -> None:
+    def __init__(self, offset: int, count: int, *, is_learning: bool = False) -> None:
         self._skip = offset
         self._missing = count
-        self._inflater = _Inflater()
+        self._end = offset + count
+        self._inflater = _Inflater(is_learning)
 
     @property
     def is_satisfied(self) -> bool:
@@ -155,6 +185,20 @@ class GzipRangeDecoder:
             raise CorruptAttachment("inflates to less than its length")
         return b""
 
+    def identity(self) -> Identity | None:
+        """
+        ``None`` as well if it was not the end: the document may say so, and the gzip another thing. What is behind the
+        range, a wrong check sum perhaps, is nothing to those who did not want it.
+        """
+        try:
+            while (rest := self._inflater.read()) is not None:
+                if rest:
+                    return None
+        except CorruptAttachment:
+            return None
+        is_end = self._inflater.is_at_end and self._inflater.produced == self._end
+        return self._inflater.identity() if is_end else None
+
 
 class _Inflater:
     """
@@ -163,11 +207,13 @@ class _Inflater:
     What follows the last member and is no member is ignored, as gzip(1), browsers and CouchDB do: the digest has
     it that somebody uploaded it so.
 
+    :param is_learning: whether to hash what is inflated.
     :ivar produced: bytes inflated so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_learning: bool) -> None:
         self.produced = 0
+        self._hash = hashlib.sha256() if is_learning else None
         self._inflate = zlib.decompressobj(_GZIP_CONTAINER)
         self._pending = b""
         # zlib may have taken all input and still hold output back: a full step says to ask again.
@@ -189,6 +235,8 @@ class _Inflater:
         self._is_full = len(inflated) == STEP
         self._pending = self._inflate.unused_data if self._inflate.eof else self._inflate.unconsumed_tail
         self.produced += len(inflated)
+        if self._hash is not None:
+            self._hash.update(inflated)
         return inflated
 
     def _begin_member(self) -> bool:
@@ -202,6 +250,15 @@ class _Inflater:
         self._inflate = zlib.decompressobj(_GZIP_CONTAINER)
         return True
 
+    @property
+    def is_at_end(self) -> bool:
+        """Whether no member is begun and not ended."""
+        return self._inflate.eof
+
     def finish(self) -> None:
-        if not self._inflate.eof:
+        if not self.is_at_end:
             raise CorruptAttachment("ends in the middle of its gzip stream")
+
+    def identity(self) -> Identity | None:
+        """Of what was inflated so far, if that is to be found out."""
+        return None if self._hash is None else Identity(self.produced, self._hash.digest())

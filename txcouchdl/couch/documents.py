@@ -22,6 +22,9 @@ from txcouchdl.couch.errors import BadUpstream, UnreadableDocument
 
 #: Lengths are 64-bit in CouchDB's files; anything beyond is not a length.
 _LONGEST = 2**63 - 1
+#: 32 bytes in base64: of the last character before the padding, four bits count, and the others are 0.
+_SHA256 = re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=", re.ASCII)
+_SHA256_OF_NOTHING = hashlib.sha256().digest()
 _REVISION = re.compile(r"[1-9][0-9]{0,18}-[\x21\x23-\x7e]{1,128}", re.ASCII)
 
 
@@ -82,6 +85,16 @@ def _parse_digest(text: str) -> Digest:
     return digest
 
 
+def _parse_sha256(text: object) -> bytes | None:
+    """In base64, as our own store tells it. What is none is as good as absent: nothing depends on it."""
+    return _decode_sha256(text) if isinstance(text, str) and _SHA256.fullmatch(text) else None
+
+
+@lru_cache(1024)
+def _decode_sha256(text: str) -> bytes:
+    return b64decode(text)
+
+
 class Storage(Enum):
     """How CouchDB keeps an attachment's bytes, as ``att_encoding_info`` tells it."""
 
@@ -102,6 +115,8 @@ class AttachmentStub:
     :ivar stored_length: bytes that CouchDB keeps, and that the digest is of.
     :ivar length: bytes of the identity representation, or ``None`` where the stub does not tell.
     :ivar revpos: number of the document's revision that brought it, or ``None`` where the stub does not tell.
+    :ivar sha256: of the identity representation, 32 bytes, or ``None`` if not known. CouchDB's stubs do not tell it;
+        the embedded store's do, of the stored bytes.
     """
 
     name: str
@@ -111,18 +126,22 @@ class AttachmentStub:
     stored_length: int
     length: int | None
     revpos: int | None = None
+    sha256: bytes | None = None
 
     def is_same_attachment(self, other: "AttachmentStub") -> bool:
         """
-        Whether the other stub promises the same bytes in the same storage: a read may go on with it. A length that
-        the document does not tell may be known of one of them and not of the other.
+        Whether the other stub promises the same bytes in the same storage: a read may go on with it. What the document
+        does not tell, a length, a SHA-256, may be known of one of them and not of the other.
         """
         is_same_stored = (self.digest, self.storage, self.stored_length) == (
             other.digest,
             other.storage,
             other.stored_length,
         )
-        return is_same_stored and (self.storage is Storage.ENCODED or self.length == other.length)
+        is_same_length = self.storage is Storage.ENCODED or self.length == other.length
+        # An MD5 may be that of two attachments: somebody made them so.
+        is_another = None not in (self.sha256, other.sha256) and self.sha256 != other.sha256
+        return is_same_stored and is_same_length and not is_another
 
 
 @frozen
@@ -220,8 +239,16 @@ def parse_stub(name: str, stub: object) -> AttachmentStub:
         raise BadDocument("a stub without a usable digest") from None
     storage, stored_length, length = _storage(stub)
     revpos = stub.get("revpos")
-    is_number = isinstance(revpos, int) and not isinstance(revpos, bool)
-    return AttachmentStub(name, content_type, digest, storage, stored_length, length, revpos if is_number else None)
+    number = revpos if isinstance(revpos, int) and not isinstance(revpos, bool) else None
+    return AttachmentStub(
+        name, content_type, digest, storage, stored_length, length, number, _identity_sha256(stub, storage, length)
+    )
+
+
+def _identity_sha256(stub: Mapping[str, object], storage: Storage, length: int | None) -> bytes | None:
+    if length == 0:
+        return _SHA256_OF_NOTHING
+    return _parse_sha256(stub.get("sha256")) if storage is Storage.IDENTITY else None
 
 
 def _storage(stub: Mapping[str, object]) -> tuple[Storage, int, int | None]:

@@ -28,7 +28,7 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTim
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from txcouchdl.couch.decoding import GzipDecoder, IdentityDecoder
+from txcouchdl.couch.decoding import Decoder, Identity, IdentityDecoder
 from txcouchdl.couch.errors import CorruptAttachment
 from txcouchdl.couch.healing import OpenBody, StoredBytes
 from txcouchdl.couch.limits import UpstreamLimits
@@ -47,8 +47,8 @@ class AttachmentReader:
     It may be paused, resumed and stopped at any time, in its consumer's ``write`` too, and more than once.
 
     :param what: the attachment, for the log.
-    :param learn: called with the length of the identity representation, once a whole body of gzip has been read,
-        inflated and verified.
+    :param learn: called with what has been found out of the identity representation, once a whole body of gzip has been
+        read, inflated and verified.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class AttachmentReader:
         open_body: OpenBody,
         limits: UpstreamLimits,
         clock: IReactorTime,
-        learn: Callable[[int], object] = lambda _: None,
+        learn: Callable[[Identity], object] = lambda _: None,
     ) -> None:
         self._stored = StoredBytes(what, reading, open_body, limits, clock, self)
         self._learn = learn
@@ -180,6 +180,8 @@ class AttachmentReader:
             if wanted:
                 self._emit(wanted)
             if self._decoder.is_satisfied:
+                if self._is_complete:
+                    self._learn_from(self._decoder)
                 self._end(None)
         self._stored.pause(is_brief=not self._is_paused)
         if not self._must_wait():
@@ -204,12 +206,17 @@ class AttachmentReader:
         if self._is_complete:
             decoder = self._decoder
             self._emit(decoder.finish())
-            if isinstance(decoder, GzipDecoder):
-                self._learn(decoder.produced)
+            self._learn_from(decoder)
             self._end(None)
         else:
             self._want_more()
         return False
+
+    def _learn_from(self, decoder: Decoder) -> None:
+        """All stored bytes are there, and their digest is right."""
+        identity = decoder.identity()
+        if identity is not None:
+            self._learn(identity)
 
     def _want_more(self) -> None:
         if self._outlet is not None:

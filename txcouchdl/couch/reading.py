@@ -86,9 +86,11 @@ class Reading:
         """What makes the wanted bytes of the stored ones."""
         if self.stub.storage is Storage.IDENTITY:
             return IdentityDecoder(self.length)
+        is_news = self.stub.sha256 is None
         if self.wanted is None:
-            return GzipDecoder(self.stub.length)
-        return GzipRangeDecoder(self.wanted.offset, self.wanted.length)
+            return GzipDecoder(self.stub.length, is_learning=is_news)
+        is_to_the_end = self.wanted.last + 1 == self.stub.length
+        return GzipRangeDecoder(self.wanted.offset, self.wanted.length, is_learning=is_news and is_to_the_end)
 
     def is_short(self, limits: UpstreamLimits) -> bool:
         """Whether the stored bytes are the wanted ones, and so few that they are had in one piece."""

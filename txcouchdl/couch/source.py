@@ -1,56 +1,22 @@
 """
 Where the readers of one response come from: an attachment, pinned once, and pinned again when its revision goes.
-
-Also remembers what only a full pass can tell: how long the identity representation of an attachment is that was
-uploaded compressed.
 """
-
-from collections import OrderedDict
-from typing import Final
 
 import attrs
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from txcouchdl.couch.documents import AttachmentStub, Digest, Document, Storage
+from txcouchdl.couch.decoding import Identity
+from txcouchdl.couch.documents import AttachmentStub, Document
 from txcouchdl.couch.errors import AttachmentChanged, RevisionGone, UpstreamFailure
+from txcouchdl.couch.learned import LearnedIdentities
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.names import AttachmentAddress, attachment_path
 from txcouchdl.couch.reader import AttachmentReader
 from txcouchdl.couch.reading import Request, plan_reading
 from txcouchdl.couch.route import UNHURRIED, Body, Patience, Route
 from txcouchdl.protocol.ranges import ByteRange
-
-#: Lengths remembered; the least recently used goes first.
-_REMEMBERED: Final = 4096
-
-
-class IdentityLengths:
-    """The lengths of identity representations that stubs do not tell, by what is stored. Bounded."""
-
-    def __init__(self, capacity: int = _REMEMBERED) -> None:
-        self._capacity = capacity
-        self._lengths: OrderedDict[tuple[Digest, int], int] = OrderedDict()
-
-    def completed(self, stub: AttachmentStub) -> AttachmentStub:
-        """The stub, with its length if it is remembered."""
-        if stub.length is not None:
-            return stub
-        length = self._lengths.get((stub.digest, stub.stored_length))
-        if length is None:
-            return stub
-        self._lengths.move_to_end((stub.digest, stub.stored_length))
-        return attrs.evolve(stub, length=length)
-
-    def learn(self, stub: AttachmentStub, length: int) -> None:
-        """
-        :param length: counted over a whole body, whose digest was right.
-        """
-        self._lengths[stub.digest, stub.stored_length] = length
-        self._lengths.move_to_end((stub.digest, stub.stored_length))
-        if len(self._lengths) > self._capacity:
-            self._lengths.popitem(last=False)
 
 
 @frozen
@@ -74,7 +40,7 @@ class AttachmentSource:
         self,
         route: Route,
         pinned: PinnedAttachment,
-        lengths: IdentityLengths,
+        learned: LearnedIdentities,
         limits: UpstreamLimits,
         clock: IReactorTime,
         *,
@@ -82,7 +48,7 @@ class AttachmentSource:
     ) -> None:
         self._route = route
         self._pinned = pinned
-        self._lengths = lengths
+        self._learned = learned
         self._limits = limits
         self._clock = clock
         self._follows = follows
@@ -149,13 +115,12 @@ class AttachmentSource:
 
         reader.deliver(count).chainDeferred(passed)
         await passed
-        stub = self._lengths.completed(self._pinned.stub)
+        stub = self._learned.completed(self._pinned.address.document, self._pinned.stub)
         self._pinned = attrs.evolve(self._pinned, stub=stub)
         return stub
 
-    def _learn(self, length: int) -> None:
-        if self._pinned.stub.storage is Storage.ENCODED:
-            self._lengths.learn(self._pinned.stub, length)
+    def _learn(self, identity: Identity) -> None:
+        self._learned.learn(self._pinned.address.document, self._pinned.stub, identity)
 
     async def _open_body(self, request: Request, patience: Patience) -> Body:
         """Open a body, of the current revision if compaction has taken the pinned one."""

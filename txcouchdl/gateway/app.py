@@ -5,6 +5,8 @@ One catch-all route takes every request. What a request addresses is read from i
 twisted.web decode a path before they cut it at its slashes.
 """
 
+from functools import partial
+
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -12,6 +14,7 @@ from twisted.logger import Logger
 from txcouchdl.couch.cluster import Cluster
 from txcouchdl.couch.documents import AttachmentStub, Document, is_revision
 from txcouchdl.couch.errors import AttachmentChanged, DownloadError, RevisionGone, UnreadableDocument, UpstreamFailure
+from txcouchdl.couch.learned import LearnedIdentities
 from txcouchdl.couch.names import (
     AttachmentAddress,
     BadAddress,
@@ -23,7 +26,7 @@ from txcouchdl.couch.names import (
     split_target,
 )
 from txcouchdl.couch.route import Route
-from txcouchdl.couch.source import AttachmentSource, IdentityLengths, PinnedAttachment
+from txcouchdl.couch.source import AttachmentSource, PinnedAttachment
 from txcouchdl.gateway.access_log import ClientAddress
 from txcouchdl.gateway.cors import AllowedOrigins
 from txcouchdl.gateway.databases import AllowedDatabases
@@ -99,7 +102,7 @@ class Gateway:
         self._presentation = presentation or Presentation()
         self._databases = databases or AllowedDatabases()
         self._links = links or LinkRule()
-        self._lengths = IdentityLengths()
+        self._learned = LearnedIdentities()
 
     @app.route("/", branch=True)
     def root(self, request: GatewayRequest) -> "Deferred[None]":
@@ -159,7 +162,8 @@ class Gateway:
             raise Forbidden
         document = current if facts.rev is None else await _revision(route, current, address, facts.rev)
         base = site.url(f"{document_path(address.database, address.document_id)}/")
-        answer(plan_page(facts, address, document, base, self._lengths.completed), request)
+        completed = partial(self._learned.completed, address)
+        answer(plan_page(facts, address, document, base, completed), request)
 
     async def _serve_as_it_is(self, request: GatewayRequest, address: AttachmentAddress, facts: RequestFacts) -> None:
         """Serve an attachment as it is now, even if it changes while it is looked for."""
@@ -183,7 +187,7 @@ class Gateway:
             answer(plan, request)
             return
         limits = self._cluster.limits
-        source = AttachmentSource(route, pinned, self._lengths, limits, self._clock, follows=facts.rev is None)
+        source = AttachmentSource(route, pinned, self._learned, limits, self._clock, follows=facts.rev is None)
         try:
             if plan.wants_length:
                 stub = await source.measured(None if facts.needs_length else _QUICKLY_INFLATED)
@@ -202,7 +206,8 @@ class Gateway:
         where = address.document
         current, phase = await self._authorized(request, route, address, facts)
         document = current if facts.rev is None else await _revision(route, current, where, facts.rev)
-        return PinnedAttachment(address, document.rev, self._lengths.completed(_stub(document, address))), phase
+        stub = self._learned.completed(where, _stub(document, address))
+        return PinnedAttachment(address, document.rev, stub), phase
 
     async def _authorized(
         self,

@@ -21,7 +21,9 @@ _OWN_PORTS: Final = {"http": "80", "https": "443"}
 #: Field names that scripts may send beyond those that are always allowed.
 _REQUEST_FIELDS: Final = "Range, If-Range, If-Match, If-None-Match, Authorization"
 #: Field names that scripts may read beyond those that are always allowed.
-_RESPONSE_FIELDS: Final = "Content-Range, Content-Length, Accept-Ranges, ETag, Content-Disposition, Retry-After"
+_RESPONSE_FIELDS: Final = (
+    "Content-Range, Content-Length, Accept-Ranges, ETag, Repr-Digest, Content-Disposition, Retry-After"
+)
 #: Seconds that a browser may remember a preflight's answer: a day, the most that any allows.
 _MAX_AGE: Final = "86400"
 

@@ -1,9 +1,10 @@
 """
-How an attachment is described to a client: its type, its name, its entity-tag, and what a browser may do with it. Pure.
+How an attachment is described to a client: its type, its name, its entity-tag, its digests, and what a browser may do
+with it. Pure.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -11,6 +12,7 @@ from attrs import frozen
 
 from txcouchdl.couch.documents import AttachmentStub, Digest, Storage
 from txcouchdl.protocol.conditions import EntityTag
+from txcouchdl.protocol.digests import MD5, SHA_256, digest_field
 from txcouchdl.protocol.disposition import content_disposition
 from txcouchdl.protocol.media_types import OCTET_STREAM, essence, guessed_type, kind_of
 
@@ -120,7 +122,8 @@ class Description:
 
     def fields(self, accept_ranges: str, media_type: str | None = None) -> Headers:
         """
-        The header fields of a 200 and a 206.
+        The header fields of a 200 and a 206. Repr-Digest, where there is one, is not among those of a 304 (RFC 9110,
+        section 15.4.5), and those of an error are not of the attachment.
 
         :param media_type: the body's, if it is not the attachment's own.
         """
@@ -128,7 +131,8 @@ class Description:
         typed, presented = _presented(self.stub.name, stated_type, self.presentation, self.download)
         if media_type is not None:
             typed = (("Content-Type", media_type),)
-        return (*typed, ("Accept-Ranges", accept_ranges), *self.tagged, *presented)
+        digested = _digested(self.stub.sha256, _md5(self.stub))
+        return (*typed, ("Accept-Ranges", accept_ranges), *self.tagged, *digested, *presented)
 
 
 # Most requests are for what was asked for just before.
@@ -144,6 +148,30 @@ def _presented(
         (("Content-Type", content_type),) if content_type is not None else (),
         (("Content-Disposition", disposition), *presentation.policy(content_type), *SAFETY),
     )
+
+
+def representation_digests(stub: AttachmentStub) -> Mapping[str, bytes]:
+    """
+    What is known of all the bytes of the identity representation, by the algorithms' keys in Repr-Digest (RFC 9530):
+    whatever range of them is sent. None, of one that is stored as gzip and has not passed whole yet.
+    """
+    return _digests(stub.sha256, _md5(stub))
+
+
+def _md5(stub: AttachmentStub) -> bytes | None:
+    """The stub's is of the stored bytes."""
+    return stub.digest.md5 if stub.storage is Storage.IDENTITY else None
+
+
+def _digests(sha256: bytes | None, md5: bytes | None) -> Mapping[str, bytes]:
+    return {algorithm: digest for algorithm, digest in ((SHA_256, sha256), (MD5, md5)) if digest is not None}
+
+
+@lru_cache(1024)
+def _digested(sha256: bytes | None, md5: bytes | None) -> Headers:
+    """The Repr-Digest field, or none."""
+    digests = _digests(sha256, md5)
+    return (("Repr-Digest", digest_field(digests)),) if digests else ()
 
 
 def entity_tag(stub: AttachmentStub) -> EntityTag:

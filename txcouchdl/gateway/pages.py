@@ -16,7 +16,7 @@ from werkzeug.http import parse_accept_header
 
 from txcouchdl.couch.documents import AttachmentStub, BadDocument, Document
 from txcouchdl.couch.names import AttachmentAddress, DocumentAddress, is_linkable, quote_segment
-from txcouchdl.gateway.description import SAFETY, Description
+from txcouchdl.gateway.description import SAFETY, Description, representation_digests
 from txcouchdl.gateway.errors import ErrorAnswer
 from txcouchdl.gateway.links import SignedLink
 from txcouchdl.gateway.plan import DeliveryPlan, plan_error
@@ -83,7 +83,7 @@ def plan_page(
     """
     :param facts: of a GET or HEAD whose token is right.
     :param base: the page's URL, with a slash at its end; absolute, as far as it is known which site it is on.
-    :param completed: gives a stub the length that it does not tell, if that is known.
+    :param completed: gives a stub what it does not tell, a length, a SHA-256, if that is known.
     :raises BadDocument: if the document's attachments are not what CouchDB would write.
     """
     if facts.skip is not None and not _SKIP.fullmatch(facts.skip):
@@ -150,6 +150,7 @@ def _entry(document: DocumentAddress, stub: AttachmentStub, facts: PageFacts) ->
         content_type=None if content_type is None else content_type.encode("latin-1").decode("utf-8", "replace"),
         length=stub.length,
         digest=stub.digest.text,
+        representation_digests=representation_digests(stub),
         revpos=stub.revpos,
         link=_link(address, parameters),
         download=_link(address, [*parameters, "download"]),

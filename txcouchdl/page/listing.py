@@ -3,6 +3,8 @@ What a document's page tells: its attachments, each with its address. Pure.
 """
 
 import json
+from base64 import b64encode
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import field, frozen
@@ -19,6 +21,8 @@ class Entry:
     :ivar content_type: as it is sent; ``None`` if nothing is known of it.
     :ivar length: bytes of the identity representation; ``None`` if not known.
     :ivar digest: of the stored bytes, ``md5-<base64>``.
+    :ivar representation_digests: of the identity representation, as far as they are known, by the algorithms' keys in
+        Repr-Digest.
     :ivar revpos: number of the revision that brought it; ``None`` if the document does not tell.
     :ivar link: its address, relative to the page's, ASCII; with whatever secret opens it. ``None`` if none can
         lead to it.
@@ -32,6 +36,7 @@ class Entry:
     revpos: int | None
     link: str | None = field(repr=False)
     download: str | None = field(repr=False)
+    representation_digests: Mapping[str, bytes] = field(factory=dict)
 
     @property
     def kind(self) -> Kind:
@@ -67,7 +72,9 @@ def as_json(listing: Listing, base: str) -> bytes:
     """
     The page as data: an object with ``database``, ``id``, ``rev``, ``total``, ``next`` (the URL of the listing that
     goes on behind this one, or ``null``) and ``attachments``, each of them with ``name``, ``url``, ``content_type``,
-    ``length`` (``null`` if not known), ``digest`` and ``revpos``.
+    ``length`` (``null`` if not known), ``digest``, ``repr_digest`` and ``revpos``. ``digest`` is CouchDB's, of the
+    stored bytes; ``repr_digest`` is an object with what is known of the bytes that are sent: ``sha-256`` and ``md5``,
+    in base64, perhaps neither.
 
     :param base: the absolute URL of the page, with a slash at its end.
     """
@@ -89,5 +96,6 @@ def _as_data(entry: Entry, base: str) -> dict[str, Any]:
         "content_type": entry.content_type,
         "length": entry.length,
         "digest": entry.digest,
+        "repr_digest": {name: b64encode(each).decode("ascii") for name, each in entry.representation_digests.items()},
         "revpos": entry.revpos,
     }

@@ -1,6 +1,7 @@
 """A stored revision -> the JSON a client reads (FINDINGS, section 1)."""
 
 import json
+from base64 import b64encode
 from collections.abc import Sequence
 
 from txcouchdl.store.values import Attachment, Encoding, Revision
@@ -16,7 +17,8 @@ def render_document(
     The document as CouchDB writes it: special members around its own, attachments as stubs.
 
     :param revision: one with a body.
-    :param encoding_info: whether stubs say how their bodies are stored (``att_encoding_info``).
+    :param encoding_info: whether stubs say how their bodies are stored (``att_encoding_info``); ours then say as well
+        which SHA-256 the stored bytes have, which CouchDB does not know.
     :param extra: further special members.
     """
     special: list[tuple[str, object]] = [("_id", revision.document_id), ("_rev", str(revision.rev))]
@@ -65,6 +67,8 @@ def _stub(attachment: Attachment, encoding_info: bool) -> dict[str, object]:
     }
     if encoding_info and body.encoding is not Encoding.IDENTITY:
         stub |= {"encoding": body.encoding, "encoded_length": body.stored_length}
+    if encoding_info:
+        stub["sha256"] = b64encode(bytes.fromhex(body.blob)).decode("ascii")
     return stub
 
 

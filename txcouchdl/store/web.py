@@ -199,7 +199,13 @@ class StoreSite(Site):
     """
 
     def __init__(self, store: Store, admin: Credentials, resource: IResource, reactor: IReactorTime) -> None:
-        super().__init__(resource, requestFactory=StoreRequest, parsePOSTFormSubmission=False, reactor=reactor)
+        super().__init__(
+            resource,
+            requestFactory=StoreRequest,
+            parsePOSTFormSubmission=False,
+            reactor=reactor,
+            logFormatter=_log_line,
+        )
         self.store = store
         self._app = resource
         self.admin = admin
@@ -236,3 +242,10 @@ class StoreSite(Site):
         caller = self.admin.judge(request.field("Authorization"))
         if caller is Caller.IMPOSTOR or (caller is Caller.NOBODY and not request.address.is_public):
             raise unauthorized(caller, of_database=bool(request.address.database))
+
+
+def _log_line(timestamp: str, request: Request) -> str:
+    """A request without its query: what a client of the gateway's has put there may be secret."""
+    line = b"%b %b %b" % (request.method, request.uri.partition(b"?")[0], request.clientproto)
+    shown = repr(line)[2:-1].replace('"', "\\x22")
+    return f'"{request.getClientAddress().host}" - - {timestamp} "{shown}" {request.code} {request.sentLength or "-"}'
