@@ -1,4 +1,4 @@
-"""The tables of ``docs/reliability.rst`` and the README: each row names a test, or says that there is none."""
+"""The tables of ``docs/reliability.rst`` and ``docs/clients.rst``: each row names a test, or says that there is none."""
 
 import ast
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent
 RELIABILITY = (TESTS.parent / "docs" / "reliability.rst").read_text("utf-8")
-README = (TESTS.parent / "README.rst").read_text("utf-8")
+CLIENTS = (TESTS.parent / "docs" / "clients.rst").read_text("utf-8")
 
 _ROW = re.compile(
     r"^   \* -(.*(?:\n       .*)*)\n     - (.*(?:\n       .*)*)\n     - (.*(?:\n       .*)*)$", re.MULTILINE
@@ -29,7 +29,7 @@ def test_each_fault_is_a_test() -> None:
 
 
 def test_each_client_is_a_test() -> None:
-    rows = shown_by(README)
+    rows = shown_by(CLIENTS)
     assert len(rows) > 15
     assert not [row for row in rows if not _TEST.search(row) and not row.startswith("by hand")]
     assert not [each for row in rows for each in _TEST.findall(row) if not is_test(each)]

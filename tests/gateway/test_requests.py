@@ -214,7 +214,7 @@ def test_nor_if_there_is_much_to_inflate(
 
 
 def test_what_is_soon_read_and_inflated() -> None:
-    assert (QUICKLY_READ, _QUICKLY_INFLATED) == (2**24, 2**27), "as the README says"
+    assert (QUICKLY_READ, _QUICKLY_INFLATED) == (2**24, 2**27), "as docs/protocol.rst says"
 
 
 def test_an_upload_of_nothing_at_all_said_to_be_gzip(house: House) -> None:
