@@ -21,7 +21,7 @@ from tests.running import ANY_PORT, PATIENCE, Lines, Running, environment, neede
 
 _GATEWAY = "twistd -n couchdl"
 #: The ports of the pages, and which site is behind each.
-_PORTS = {"8000": "Gateway", "5984": "Store", "9100": "Admin"}
+_PORTS = {"8000": "Gateway", "5984": "Store", "8001": "Admin"}
 #: Options that bring a site, and those that say where one is that the page leaves where it is by default.
 _BRINGS = {"--store": "Store", "--demo": "Store", "--admin-listen": "Admin"}
 _WHERE = {"--listen": "Gateway", "--store-listen": "Store"}
