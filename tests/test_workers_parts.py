@@ -22,6 +22,9 @@ from twisted.python.failure import Failure
 
 from tests.gateway.house import logged
 from txcouchdl.gateway.guesses import MAX_ADDRESSES, Guesses
+from txcouchdl.metrics.counts import Counts
+from txcouchdl.metrics.layout import Layout
+from txcouchdl.metrics.table import Table
 from txcouchdl.options import Options
 from txcouchdl.settings import Settings, StartError
 from txcouchdl.workers import loads, shared_minutes
@@ -256,7 +259,7 @@ def table() -> Iterator[int]:
 @pytest.fixture
 def crew(table: int) -> tuple[Member, Spawner]:
     reactor = Spawner()
-    member = Member(Task(1, settings(), ()), {}, Load(table, 1), reactor)
+    member = Member(Task(1, settings(), ()), {}, Load(table, 1), Counts(Table.own(Layout([]))), reactor)
     member.start()
     return member, reactor
 
@@ -366,7 +369,10 @@ def many(table: int) -> tuple[Crew, Spawner]:
     """A crew of two that work, and have three minutes for what is under way."""
     reactor = Spawner()
     crew = Crew(settings("--drain=180"), 2, reactor)
-    crew._members = [Member(Task(number, settings(), ()), {}, Load(table, number), reactor) for number in (1, 2)]
+    counts = Counts(Table.own(Layout([])))
+    crew._members = [
+        Member(Task(number, settings(), ()), {}, Load(table, number), counts, reactor) for number in (1, 2)
+    ]
     for member in crew._members:
         member.start()
     reactor.written.clear()

@@ -19,6 +19,10 @@ from txcouchdl.couch.nodes import Node
 from txcouchdl.embedded import Demo, EmbeddedStore
 from txcouchdl.gateway.guesses import Guesses
 from txcouchdl.listening import listen
+from txcouchdl.metrics.admin import Admin, descriptors
+from txcouchdl.metrics.counts import Counts
+from txcouchdl.metrics.layout import Layout
+from txcouchdl.metrics.table import Table
 from txcouchdl.options import Options
 from txcouchdl.serving import Serving, fitted
 from txcouchdl.settings import Settings, StartError
@@ -42,7 +46,13 @@ def makeService(options: Options) -> IService:
 
 
 class Front(Protocol):
-    """What stands between the clients and CouchDB: this process, or several others."""
+    """
+    What stands between the clients and CouchDB: this process, or several others.
+
+    :ivar table: of what happens there. Once it listens.
+    """
+
+    table: Table
 
     def listen(self, nodes: Sequence[Node]) -> str | None:
         """
@@ -79,11 +89,12 @@ class GatewayService(Service):
         self._store = None if settings.store is None else EmbeddedStore(settings.store, reactor)
         self._demo = Demo(settings.rule, reactor, show) if settings.is_demo else None
         count = worker_count(settings.workers)
+        self._admin = Admin(settings.admin_listen, reactor) if settings.admin_listen else None
         self._front: Front = Alone(settings, reactor) if count == 1 else Crew(settings, count, reactor)
 
     def privilegedStartService(self) -> None:
         """
-        :raises StartError: if the gateway or the store cannot listen, or the store not be opened.
+        :raises StartError: if one of its endpoints cannot listen, or the store not be opened.
         """
         super().privilegedStartService()
         with _told():
@@ -92,6 +103,8 @@ class GatewayService(Service):
     def _listen(self) -> None:
         nodes = self._settings.nodes if self._store is None else (self._store.start(),)
         url = self._front.listen(nodes)
+        if self._admin is not None:
+            self._admin.listen(nodes, self._front.table)
         if self._demo is not None:
             self._reactor.callWhenRunning(self._demo.begin, nodes[0], url or "")
 
@@ -118,13 +131,19 @@ class GatewayService(Service):
         await maybeDeferred(super().stopService)
         if self._demo is not None:
             self._demo.stop()
+        if self._admin is not None:
+            await self._admin.wind_down()
         await self._front.stop()
+        if self._admin is not None:
+            await self._admin.stop()
         if self._store is not None:
             await self._store.stop()
 
 
 class Alone:
     """The gateway in this process: see :class:`Front`."""
+
+    table: Table
 
     def __init__(self, settings: Settings, reactor: Any) -> None:
         self._settings = settings
@@ -134,11 +153,15 @@ class Alone:
     def listen(self, nodes: Sequence[Node]) -> str | None:
         # To a connection to the embedded store belong its other end, and a file.
         others = 0 if self._settings.store is None else 2 * self._settings.upstream.max_upstream
+        others += descriptors(len(nodes)) if self._settings.admin_listen else 0
         settings = fitted(self._settings, others)
-        guesses = Guesses(settings.guess_limit, self._reactor)
-        self._serving = serving = Serving(settings, nodes, self._reactor, guesses)
+        self.table = Table.own(Layout([node.base for node in nodes]))
+        counts = Counts(self.table)
+        guesses = Guesses(settings.guess_limit, self._reactor, tally=counts)
+        self._serving = serving = Serving(settings, nodes, self._reactor, guesses, counts)
         sites = [serving.site() for _ in settings.listen]
         heard = [listen(self._reactor, *each, serving.ports) for each in zip(settings.listen, sites, strict=True)]
+        counts.answers()
         return heard[0].url
 
     def start(self) -> None:

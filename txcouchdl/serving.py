@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from txcouchdl.couch.cluster import Cluster
 from txcouchdl.couch.nodes import Node
+from txcouchdl.couch.readiness import Readiness
 from txcouchdl.couch.wire.line import IDLE_CONNECTIONS, Lines
 from txcouchdl.descriptors import make_room
 from txcouchdl.gateway.access_file import AccessFile
@@ -17,7 +18,9 @@ from txcouchdl.gateway.connections import Connections, most_leaving
 from txcouchdl.gateway.guesses import Guesses
 from txcouchdl.gateway.links import LinkRule
 from txcouchdl.gateway.site import GatewaySite
+from txcouchdl.gateway.up import Entrance, Up
 from txcouchdl.listening import close
+from txcouchdl.metrics.counts import Counts
 from txcouchdl.settings import Settings, StartError
 
 #: Descriptors of an exchange with a node: a socket, and the ends of a pipe.
@@ -30,6 +33,7 @@ class Serving:
     """
     :param settings: of them, what a gateway answers with, and within which limits.
     :param nodes: the CouchDB in front of which it stands.
+    :param counts: is told what may be counted.
     :param tell: is told how many connections clients have, whenever that changes.
     :ivar ports: where it listens; to be filled by whoever listens.
     """
@@ -40,13 +44,17 @@ class Serving:
         nodes: Sequence[Node],
         reactor: Any,
         guesses: Guesses,
+        counts: Counts,
         tell: Callable[[int], object] = lambda _count: None,
     ) -> None:
         self._settings = settings
         self._reactor = reactor
         self._lines = Lines(reactor)
-        self._cluster = Cluster.of(tuple(nodes), self._lines, reactor, settings.upstream)
-        self._connections = Connections(settings.clients, reactor, tell)
+        self._counts = counts
+        self._tell = tell
+        self._cluster = Cluster.of(tuple(nodes), self._lines, reactor, settings.upstream, counts)
+        self._readiness = Readiness(self._cluster.clients, reactor)
+        self._connections = Connections(settings.clients, reactor, self._tell_connections)
         self._is_hurried = False
         self._access = None if settings.access_log is None else AccessFile(settings.access_log, reactor)
         gateway = Gateway(
@@ -60,13 +68,24 @@ class Serving:
             databases=settings.databases,
             links=LinkRule(settings.link_secret, settings.link_grace),
         )
-        self._resource = gateway.app.resource()
+        self._resource = Entrance(gateway.app.resource(), Up(self._readiness).app.resource())
         self.ports: list[IListeningPort] = []
 
     def site(self) -> GatewaySite:
         """What answers on one port."""
         write_line = None if self._access is None else self._access.write_line
-        return GatewaySite(self._resource, self._reactor, self._connections, write_line)
+        return GatewaySite(
+            self._resource,
+            self._reactor,
+            self._connections,
+            write_line,
+            self._counts,
+            self._settings.access_log_format,
+        )
+
+    def _tell_connections(self, count: int) -> None:
+        self._counts.connections(count)
+        self._tell(count)
 
     def start(self) -> None:
         """
@@ -91,6 +110,7 @@ class Serving:
         await self._connections.drain(0 if self._is_hurried else self._settings.drain)
         if self._access is not None:
             self._access.close()
+        self._readiness.stop()
         self._cluster.stop()
         await self._lines.close()
 

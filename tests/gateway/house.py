@@ -16,16 +16,22 @@ from tests.scripted import Doc, ScriptedNode, Stored
 from txcouchdl.couch.cluster import Cluster
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.nodes import Node
+from txcouchdl.couch.readiness import Readiness
 from txcouchdl.gateway.app import Gateway
 from txcouchdl.gateway.connections import Connections
 from txcouchdl.gateway.cors import AllowedOrigins
 from txcouchdl.gateway.databases import AllowedDatabases
 from txcouchdl.gateway.description import Presentation
+from txcouchdl.gateway.guesses import GUESS_LIMIT, Guesses
 from txcouchdl.gateway.limits import ClientLimits
 from txcouchdl.gateway.links import LinkRule
 from txcouchdl.gateway.peers import TrustedProxies
 from txcouchdl.gateway.site import GatewaySite
 from txcouchdl.gateway.tokens import TokenRule
+from txcouchdl.gateway.up import Entrance, Up
+from txcouchdl.metrics.counts import Counts
+from txcouchdl.metrics.layout import Layout
+from txcouchdl.metrics.table import Table
 
 GATEWAY_PORT = 8000
 NODE_PORT = 5984
@@ -101,6 +107,7 @@ class House:
     :ivar nodes: of the cluster, on ports from :data:`NODE_PORT` on; they share their documents.
     :ivar node: the first of them.
     :ivar log: the access log's lines.
+    :ivar table: what is counted.
     """
 
     def __init__(
@@ -125,12 +132,16 @@ class House:
         for number, node in enumerate(self.nodes):
             self.network.listen(NODE_PORT + number, node)
         urls = [node_url.replace(str(NODE_PORT), str(NODE_PORT + number)) for number in range(nodes)]
+        parsed = [Node.parse(url) for url in urls]
+        self.table = Table.own(Layout([node.base for node in parsed]))
+        counts = Counts(self.table)
         self.lines = MemoryLines(self.network, is_direct)
-        self.cluster = Cluster.of([Node.parse(url) for url in urls], self.lines, self.network, limits)
+        self.cluster = Cluster.of(parsed, self.lines, self.network, limits, counts)
         self.gateway = Gateway(
             self.cluster,
             TokenRule(token_key),
             self.network,
+            guesses=Guesses(GUESS_LIMIT, self.network, tally=counts),
             proxies=TrustedProxies.parse(trusted_proxies),
             origins=AllowedOrigins.parse(origins),
             presentation=Presentation.parse(inline),
@@ -138,8 +149,10 @@ class House:
             links=links,
         )
         self.log: list[str] = []
-        self.connections = Connections(client_limits, self.network)
-        self.site = GatewaySite(self.gateway.app.resource(), self.network, self.connections, self.log.append)
+        self.connections = Connections(client_limits, self.network, counts.connections)
+        up = Up(Readiness(self.cluster.clients, self.network))
+        resource = Entrance(self.gateway.app.resource(), up.app.resource())
+        self.site = GatewaySite(resource, self.network, self.connections, self.log.append, counts)
         if is_direct:
             self.site.plain = lambda transport: transport  # type: ignore[method-assign]
         self.network.listen(GATEWAY_PORT, self.site)

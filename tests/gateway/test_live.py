@@ -1,6 +1,7 @@
 """The whole gateway over loopback sockets, in front of the embedded store and of a real CouchDB where there is one."""
 
 import gzip
+import hashlib
 import json
 import random
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ from txcouchdl.gateway.connections import Connections
 from txcouchdl.gateway.limits import ClientLimits
 from txcouchdl.gateway.site import GatewaySite
 from txcouchdl.gateway.tokens import TokenRule
+from txcouchdl.protocol.digests import parse_digest_field
 
 NOISE = random.Random(2).randbytes(1_000_003)
 TEXT = "".join(f"{number} über alles\n" for number in range(60_000)).encode()
@@ -80,6 +82,25 @@ async def test_every_attachment_whole_and_in_every_range(server: Server) -> None
                 )
             status, headers, _ = await fetch(url + name, Range=f"bytes={len(expected)}-")
             assert (status, headers[b"Content-Range"]) == (416, b"bytes */%d" % len(expected))
+
+
+@ensureDeferred
+async def test_whatever_is_told_of_all_bytes_is_right(server: Server) -> None:
+    """Of the real storages, before and after something could be learned of them."""
+    algorithms = {name: set[str]() for name in BODIES}
+    async with gateway_before(server) as url:
+        for range_ in ("bytes=0-0", "bytes=5-", "bytes=0-", "bytes=0-0,-1"):
+            for name, body in BODIES.items():
+                _, headers, _ = await fetch(url + name, Range=range_)
+                told = parse_digest_field(headers.get(b"Repr-Digest", b"").decode())
+                right = {"sha-256": hashlib.sha256(body).digest(), "md5": hashlib.md5(body).digest()}
+                assert told.items() <= right.items()
+                algorithms[name] |= told.keys()
+        _, page = await follow(f"{url}?token=t")
+        listed = {each["name"]: each["repr_digest"].keys() for each in json.loads(page)["attachments"]}
+    assert listed == algorithms
+    assert all("md5" in algorithms[name] for name in ("noise.bin", "one.bin"))
+    assert all({"sha-256"} == algorithms[name] for name in ("text.txt", "upload.txt"))
 
 
 @ensureDeferred

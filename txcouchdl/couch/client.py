@@ -22,6 +22,7 @@ from txcouchdl.couch.errors import BadUpstream, RevisionGone, UpstreamRefusedUs,
 from txcouchdl.couch.names import AttachmentAddress, attachment_path, document_path, quote_segment
 from txcouchdl.couch.nodes import Node
 from txcouchdl.couch.short_bodies import abandon, collect, error_text, gather
+from txcouchdl.couch.tally import NodeTally
 from txcouchdl.couch.wire.agent import LeanClient, LineAgent
 from txcouchdl.couch.wire.answers import Answer
 from txcouchdl.couch.wire.line import Lines
@@ -89,13 +90,18 @@ class CouchClient:
     One node's documents and attachments.
 
     :param answer_timeout: seconds for a document to arrive whole, and for the head of an attachment.
+    :param tally: is told how long answers take; not those about whether it is up.
 
     Every method raises an :class:`~txcouchdl.couch.errors.UpstreamFailure` where the node fails, and nothing
     else; cancelling what it returns drops the connection.
     """
 
-    def __init__(self, node: Node, lines: Lines, clock: IReactorTime, answer_timeout: float) -> None:
+    def __init__(
+        self, node: Node, lines: Lines, clock: IReactorTime, answer_timeout: float, tally: NodeTally | None = None
+    ) -> None:
         self._node = node
+        self._clock = clock
+        self._tally = tally or NodeTally()
         self._name = str(node)
         self._answers = Deadlines(self._name, answer_timeout, clock)
         self._probes = Deadlines(self._name, _PROBE_TIMEOUT, clock)
@@ -131,9 +137,10 @@ class CouchClient:
         return document
 
     async def _read_document(self, target: str, document_id: str) -> Document | None:
-        deadline = self._answers.begin()
+        deadline, began = self._answers.begin(), self._clock.seconds()
         try:
             response = await deadline.wait(self._documents.get(f"{self._node.base}{target}"))
+            self._tally.answered(self._clock.seconds() - began)
             if response.code == 200:
                 return parse_document(await deadline.wait(collect(response, MAX_DOCUMENT)), document_id)
             error = await deadline.wait(error_text(response))
@@ -163,9 +170,10 @@ class CouchClient:
         wanted = b"" if byte_range is None else b"Range: bytes=%d-%d\r\n" % (byte_range.first, byte_range.last)
         target = f"{attachment_path(address)}?rev={quote_segment(rev)}"
         request = self._bodies[gzip].request(target.encode("ascii"), wanted + (_CLOSE if closing else b""))
-        deadline = self._answers.begin()
+        deadline, began = self._answers.begin(), self._clock.seconds()
         try:
             answer = await deadline.wait(self._line.ask(request, is_to_close=closing))
+            self._tally.answered(self._clock.seconds() - began)
         finally:
             deadline.end()
         if answer.code not in {200, 206}:

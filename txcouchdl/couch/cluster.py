@@ -27,6 +27,7 @@ from txcouchdl.couch.gathering import Gathering
 from txcouchdl.couch.health import NodeHealth, State
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.nodes import Node
+from txcouchdl.couch.tally import UNCOUNTED, NodeTally, Tally
 from txcouchdl.couch.wire.line import Lines
 
 #: Seconds after which a client that was refused for want of a place may well find one.
@@ -42,9 +43,11 @@ class Member:
     :ivar busy: exchanges under way.
     """
 
-    def __init__(self, client: CouchClient, clock: IReactorTime, changed: Callable[[], object]) -> None:
+    def __init__(
+        self, client: CouchClient, clock: IReactorTime, changed: Callable[[], object], tally: NodeTally
+    ) -> None:
         self.client = client
-        self.health = NodeHealth(client, clock, changed)
+        self.health = NodeHealth(client, clock, changed, tally)
         self.busy = 0
 
 
@@ -103,15 +106,21 @@ class Cluster:
     :ivar limits: what there is of everything.
     :ivar clock: of all waits.
     :ivar documents: reads of documents that are under way.
+    :ivar clients: of the nodes.
+    :ivar tally: is told what may be counted.
     """
 
-    def __init__(self, clients: Sequence[CouchClient], clock: IReactorTime, limits: UpstreamLimits) -> None:
+    def __init__(
+        self, clients: Sequence[CouchClient], clock: IReactorTime, limits: UpstreamLimits, tally: Tally = UNCOUNTED
+    ) -> None:
+        self.clients = tuple(clients)
+        self.tally = tally
         self.size = len(clients)
         self.clock = clock
         self.limits = limits
         self.documents: Gathering[tuple[Document | None, Member]] = Gathering(clock)
         # The first of them is next in turn.
-        self._members = [Member(client, clock, self._seat) for client in clients]
+        self._members = [Member(client, clock, self._seat, tally.node(number)) for number, client in enumerate(clients)]
         self._only = self._members[0] if self.size == 1 else None
         # Those who are committed first, in the order in which they came; so the others.
         self._committed: _Queue = OrderedDict()
@@ -122,10 +131,20 @@ class Cluster:
         self._next_reclaim: IDelayedCall | None = None
 
     @classmethod
-    def of(cls, nodes: Sequence[Node], lines: Lines, clock: IReactorTime, limits: UpstreamLimits) -> "Cluster":
+    def of(
+        cls,
+        nodes: Sequence[Node],
+        lines: Lines,
+        clock: IReactorTime,
+        limits: UpstreamLimits,
+        tally: Tally = UNCOUNTED,
+    ) -> "Cluster":
         """A cluster of these nodes, at least one."""
-        clients = [CouchClient(node, lines, clock, limits.stall_timeout) for node in nodes]
-        return cls(clients, clock, limits)
+        clients = [
+            CouchClient(node, lines, clock, limits.stall_timeout, tally.node(number))
+            for number, node in enumerate(nodes)
+        ]
+        return cls(clients, clock, limits, tally)
 
     def likely_place(self, preferred: Member | None, tried: Collection[Member]) -> Place | None:
         """
@@ -156,13 +175,18 @@ class Cluster:
             self._committed[waiting] = wish
         else:
             self._waiting[waiting] = wish
+        self._tell_queue()
+        began = self.clock.seconds()
         self._reclaim()
-        if wish.is_committed:
-            return await waiting
         try:
+            if wish.is_committed:
+                return await waiting
             return await waiting.addTimeout(self.limits.queue_timeout, self.clock)
         except defer.TimeoutError:
+            self.tally.overloaded()
             raise Overloaded("all nodes are busy", _RETRY_OVERLOADED) from None
+        finally:
+            self.tally.waited(self.clock.seconds() - began)
 
     def stop(self) -> None:
         """Ask no node any more how it does."""
@@ -219,6 +243,7 @@ class Cluster:
     def _forget(self, waiting: "Deferred[Place]") -> None:
         self._committed.pop(waiting, None)
         self._waiting.pop(waiting, None)
+        self._tell_queue()
         if not (self._committed or self._waiting):
             self._expect_no_rest()
 
@@ -242,14 +267,21 @@ class Cluster:
         try:
             place = self._place_now(wish)
         except NoNodeAvailable as error:
-            del queue[waiting]
+            self._leave_queue(queue, waiting)
             waiting.errback(error)
             return True
         if place is None:
             return False
-        del queue[waiting]
+        self._leave_queue(queue, waiting)
         waiting.callback(place)
         return True
+
+    def _leave_queue(self, queue: "_Queue", waiting: "Deferred[Place]") -> None:
+        del queue[waiting]
+        self._tell_queue()
+
+    def _tell_queue(self) -> None:
+        self.tally.queue(len(self._committed) + len(self._waiting))
 
     def _place_now(self, wish: Wish) -> Place | None:
         """

@@ -30,6 +30,7 @@ from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.reading import Reading, Request
 from txcouchdl.couch.relay import Outlet
 from txcouchdl.couch.route import Body, Patience
+from txcouchdl.couch.tally import UNCOUNTED, Tally
 from txcouchdl.couch.transfer import Transfer
 
 _log = Logger()
@@ -98,6 +99,9 @@ class StoredBytes:
         self._loss: UpstreamFailure | None = None
         self._attempts = Attempts(limits.give_up, clock)
         self._healings = 0
+        # The last body's.
+        self._tally: Tally = UNCOUNTED
+        self._is_parked = False
 
     def start(self) -> None:
         """Open the first transfer. To be called once."""
@@ -132,6 +136,7 @@ class StoredBytes:
         if self._is_over or not self._is_paused:
             return
         self._is_paused = False
+        self._note_parked(False)
         # The time of a pause is none without a byte.
         self._attempts.waited(self._clock.seconds() - self._paused_at)
         self._stop_waiting()
@@ -156,6 +161,7 @@ class StoredBytes:
         if self._is_over:
             return
         self._is_over = True
+        self._note_parked(False)
         self._let_go()
 
     # Opening transfers.
@@ -172,10 +178,12 @@ class StoredBytes:
     def _opened(self, body: Body, request: Request) -> None:
         self._opening = None
         self._body = body
+        self._tally = body.tally
         self._skip = request.skip
         self._attempts.begun()
         if self._loss is not None and self.is_committed:
             self._healings += 1
+            self._tally.healed(self._loss)
             _log.info(
                 "healed {what}: goes on from stored byte {known} at {node} (healing {healings})",
                 what=self._what,
@@ -211,6 +219,7 @@ class StoredBytes:
         elif self._is_paused:
             # Opened again when it is resumed.
             self._stop_waiting()
+            self._note_parked(True)
         elif self.is_committed or self._attempts.are_few:
             self._try_again_in_time(error)
         else:
@@ -300,6 +309,12 @@ class StoredBytes:
     def _park(self) -> None:
         """Let go of the transfer; another is opened when somebody wants bytes."""
         self._let_go()
+        self._note_parked(True)
+
+    def _note_parked(self, is_parked: bool) -> None:
+        if is_parked is not self._is_parked:
+            self._is_parked = is_parked
+            self._tally.parked(1 if is_parked else -1)
 
     def _let_go(self) -> None:
         self._stop_waiting()

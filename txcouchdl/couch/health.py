@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from txcouchdl.couch.client import CouchClient
 from txcouchdl.couch.errors import UpstreamFailure
+from txcouchdl.couch.tally import NodeTally
 
 #: Seconds until a node that failed twice in succession is asked again; doubled each time.
 _FIRST_INTERVAL: Final = 0.25
@@ -43,10 +44,14 @@ class NodeHealth:
     """
     :ivar state: what the node is good for now.
     :param changed: called when the state has, or may have been expected to.
+    :param tally: is told of failures, and whether the node is down.
     """
 
-    def __init__(self, client: CouchClient, clock: IReactorTime, changed: Callable[[], object]) -> None:
+    def __init__(
+        self, client: CouchClient, clock: IReactorTime, changed: Callable[[], object], tally: NodeTally
+    ) -> None:
         self.state = State.UP
+        self._tally = tally
         self._client = client
         self._clock = clock
         self._changed = changed
@@ -77,6 +82,7 @@ class NodeHealth:
         """
         :param error: that the node has refused or lost a connection, has answered with a 5xx, or not in time.
         """
+        self._tally.failed()
         if self.state is State.UP:
             self._failures += 1
             self._probe_later()
@@ -101,6 +107,7 @@ class NodeHealth:
         if state is self.state:
             return
         self.state = state
+        self._tally.is_down(state is State.DOWN)
         reason = f": {why}" if why is not None else ""
         _log.info("{node} is {state}{reason}", node=self._client, state=state.name, reason=reason)
         self._changed()

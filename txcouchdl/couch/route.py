@@ -25,6 +25,7 @@ from txcouchdl.couch.errors import (
 )
 from txcouchdl.couch.names import AttachmentAddress
 from txcouchdl.couch.reading import Request
+from txcouchdl.couch.tally import Tally
 
 _T = TypeVar("_T")
 _Answering = Coroutine[Deferred[Any], Any, _T]
@@ -83,6 +84,11 @@ class Body:
         """Where it comes from, for the log."""
         return str(self._place.member.client)
 
+    @property
+    def tally(self) -> Tally:
+        """Who counts what becomes of it."""
+        return self._route.tally
+
     async def collect(self, count: int, digest: Digest | None) -> bytes:
         """See :meth:`BodyHead.collect <txcouchdl.couch.client.BodyHead.collect>`."""
         return await self._head.collect(count, digest)
@@ -116,9 +122,12 @@ class Route:
     there is one; as many are tried as there are nodes, and if there is but one, that twice.
 
     Both raise NoNodeAvailable if no node works, and Overloaded if none had a place in time.
+
+    :ivar tally: the cluster's.
     """
 
     def __init__(self, cluster: Cluster) -> None:
+        self.tally = cluster.tally
         self._cluster = cluster
         self._clock = cluster.clock
         # Where it goes now, and where not.

@@ -12,6 +12,8 @@ from typing import Final, Protocol
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
+from txcouchdl.gateway.tally import UNCOUNTED, Tally
+
 #: Wrong tokens a minute.
 GUESS_LIMIT: Final = 60
 #: Seconds.
@@ -77,10 +79,14 @@ class Guesses:
     :param limit: that are allowed in a minute; 0 for any number.
     :param clock: may be set forward and back, as the time of day is.
     :param minutes: where they are counted; by default nobody else counts there.
+    :param tally: is told of each.
     """
 
-    def __init__(self, limit: int, clock: IReactorTime, minutes: Minutes | None = None) -> None:
+    def __init__(
+        self, limit: int, clock: IReactorTime, minutes: Minutes | None = None, tally: Tally = UNCOUNTED
+    ) -> None:
         self._limit = limit
+        self._tally = tally
         self._clock = clock
         self._minutes = minutes or OwnMinutes()
 
@@ -93,8 +99,11 @@ class Guesses:
         :return: ``None`` if it was within the limit; otherwise the seconds until the next one is, more than 0 and 60 at
             most.
         """
-        if not self._limit:
-            return None
+        held_off = self._held_off(address) if self._limit else None
+        self._tally.wrong_token(held_off is not None)
+        return held_off
+
+    def _held_off(self, address: str) -> float | None:
         now = self._clock.seconds()
         minute = self._minutes.count(_customer(address), self._limit, now)
         return minute.left(now) if minute.wrong >= self._limit else None

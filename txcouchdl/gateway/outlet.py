@@ -24,7 +24,7 @@ class SocketOutlet:
     """
 
     def __init__(self, request: Request, plain: Any) -> None:
-        self._request = request
+        self._request: Any = request
         self._channel: Any = request.channel
         self._transport: Any = self._channel.transport
         self.plain: Final = plain
@@ -47,6 +47,7 @@ class SocketOutlet:
 
     def passed(self, count: int) -> None:
         self._request.sentLength += count
+        self._request.tell_sent()
 
     def full(self) -> None:
         self._is_full = True

@@ -19,9 +19,11 @@ from twisted.web.server import Request
 
 from txcouchdl.gateway.description import Headers as Fields
 from txcouchdl.gateway.errors import INTERNAL_ERROR, ErrorAnswer
+from txcouchdl.gateway.tally import End
 
 if TYPE_CHECKING:
     from txcouchdl.gateway.channel import GatewayChannel
+    from txcouchdl.gateway.site import GatewaySite
 
 #: Bytes of a request's body that are skipped.
 _LONGEST_BODY: Final = 64 * 2**10
@@ -36,10 +38,14 @@ class GatewayRequest(Request):
 
     :ivar site: given when the request has come.
     :ivar answering: what makes its answer, and is cancelled when the client goes away.
+    :ivar end: how its answer ends, if it is not sent to its end.
     """
 
     defaultContentType = None  # noqa: N815 (twisted.web's)
+    site: "GatewaySite | None" = None
     answering: "Deferred[Any] | None" = None
+    end: End | None = None
+    _told_length = 0
     _body_length = 0
     _fields: Mapping[bytes, Sequence[bytes]] | None = None
     _headers: Headers | None = None
@@ -144,6 +150,22 @@ class GatewayRequest(Request):
             channel.sending.write_all(head, body)
             self.sentLength += len(body)
 
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self.tell_sent()
+
+    def tell_sent(self) -> None:
+        """Tell of what has been sent since this was told: a body may take hours."""
+        site = self.site
+        if site is not None and self.sentLength != self._told_length:
+            site.tally.sent(self.sentLength - self._told_length)
+            self._told_length = self.sentLength
+
+    def loseConnection(self) -> None:
+        """Break it off, behind what was sent."""
+        self.end = End.BROKEN_OFF
+        super().loseConnection()
+
     def _other_lines(self, fields: Fields) -> list[bytes]:
         others = dict(self.responseHeaders.getAllRawHeaders())
         said = {name.lower() for name, _ in fields} if others else ()
@@ -158,6 +180,7 @@ class GatewayRequest(Request):
         """What no code of ours has caught: a clean error while there is time for one, a broken connection after."""
         self._log.failure("a request failed", failure=reason)
         if self.startedWriting:
+            self.end = End.BROKEN_OFF
             self.unregisterProducer()
             cast(ITCPTransport, cast("GatewayChannel", self.channel).transport).abortConnection()
             return reason
@@ -175,6 +198,8 @@ class GatewayRequest(Request):
         if self.site is not None and not self.finished:
             if not self.startedWriting:
                 self.code = _CLIENT_GONE
+            elif self.end is None:
+                self.end = End.LEFT
             self.site.log(self)
         # Klein keeps a request until the garbage collector comes, and with it what was never sent.
         self.producer = self.transport = None

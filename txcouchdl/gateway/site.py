@@ -11,17 +11,18 @@ from typing import Any, cast
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 from twisted.web.http import Request as HTTPRequest
-from twisted.web.http import datetimeToLogString, datetimeToString
+from twisted.web.http import datetimeToString
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 import txcouchdl
 from txcouchdl.couch.wire.sockets import plain_socket
-from txcouchdl.gateway.access_log import access_log_line, access_log_text, refusal_log_line
+from txcouchdl.gateway.access_log import LineFormat, line_writer
 from txcouchdl.gateway.channel import GatewayChannel
 from txcouchdl.gateway.connections import Connections
 from txcouchdl.gateway.errors import ErrorAnswer
 from txcouchdl.gateway.request import GatewayRequest
+from txcouchdl.gateway.tally import UNCOUNTED, Tally
 
 _access = Logger(namespace="txcouchdl.access")
 
@@ -32,6 +33,8 @@ class GatewaySite(Site):
 
     :param connections: those of all endpoints.
     :param write_line: takes the lines of the access log, written out. Without one they are events of the log.
+    :param line_format: how they are written.
+    :ivar tally: is told of each request, and of what is sent.
     :ivar server: the value of the Server field.
     """
 
@@ -44,6 +47,8 @@ class GatewaySite(Site):
         reactor: IReactorTime,
         connections: Connections,
         write_line: Callable[[str], object] | None = None,
+        tally: Tally = UNCOUNTED,
+        line_format: LineFormat = LineFormat.COMBINED,
     ) -> None:
         super().__init__(
             resource,
@@ -54,10 +59,10 @@ class GatewaySite(Site):
             parsePOSTFormSubmission=False,
         )
         self.connections = connections
+        self.tally = tally
         self._clock = reactor
         self._write_line: Callable[[Any], object] = _log_line if write_line is None else write_line
-        # Whoever reads the log writes its lines out, if anybody does.
-        self._line_of: Callable[[str, Request], object] = access_log_line if write_line is None else access_log_text
+        self._lines = line_writer(line_format, is_for_events=write_line is None)
         self._common_lines, self._now_is = b"", -1
         self._timestamp, self._timestamp_is_of = "", -1
         # Ours instead of the one that can also speak HTTP/2, which takes extras to install and has no such channel.
@@ -78,17 +83,25 @@ class GatewaySite(Site):
         return plain_socket(transport)
 
     def log(self, request: HTTPRequest) -> None:
-        self._write_line(self._line_of(self._now(), cast(Request, request)))
+        ended = cast(GatewayRequest, request)
+        ended.tell_sent()
+        if ended.end is None:
+            self.tally.answered(ended.code)
+        else:
+            self.tally.cut_short(ended.end)
+        self._write_line(self._lines.of_request(self._now(), cast(Request, request)))
 
     def log_refusal(self, peer: IAddress, answer: ErrorAnswer) -> None:
         """A line for a request that could not be read."""
-        self._write_line(refusal_log_line(self._now(), peer, answer.status, len(answer.body)))
+        self.tally.sent(len(answer.body))
+        self.tally.answered(answer.status)
+        self._write_line(self._lines.of_refusal(self._now(), peer, answer.status, len(answer.body)))
 
     def _now(self) -> str:
         # Many requests in one second.
         now = int(self._clock.seconds())
         if now != self._timestamp_is_of:
-            self._timestamp, self._timestamp_is_of = str(datetimeToLogString(now)), now
+            self._timestamp, self._timestamp_is_of = self._lines.timestamp(now), now
         return self._timestamp
 
     def acceptableProtocols(self) -> list[bytes]:

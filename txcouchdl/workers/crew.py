@@ -23,12 +23,16 @@ from txcouchdl.couch.nodes import Node
 from txcouchdl.descriptors import make_room
 from txcouchdl.gateway.access_file import STANDARD_OUTPUT
 from txcouchdl.listening import close, listen
+from txcouchdl.metrics import table as metrics
+from txcouchdl.metrics.admin import descriptors
+from txcouchdl.metrics.counts import Counts
+from txcouchdl.metrics.layout import Layout
 from txcouchdl.serving import check_access_log, fitted
 from txcouchdl.settings import Settings, StartError
 from txcouchdl.workers import loads, shared_minutes
 from txcouchdl.workers.certificates import certificates_of
 from txcouchdl.workers.member import Member
-from txcouchdl.workers.messages import ENDPOINTS, GUESSES, LOADS, Endpoint, Task
+from txcouchdl.workers.messages import ENDPOINTS, GUESSES, LOADS, METRICS, Endpoint, Task
 from txcouchdl.workers.shares import share
 
 #: Seconds that a worker has, behind what is under way, to let go of everything.
@@ -43,7 +47,10 @@ class Crew:
     """
     :param settings: of all workers together.
     :param count: of workers.
+    :ivar table: of what happens in all of them. Once it listens.
     """
+
+    table: metrics.Table
 
     def __init__(self, settings: Settings, count: int, reactor: Any) -> None:
         self._settings = settings
@@ -70,18 +77,26 @@ class Crew:
         settings = evolve(self._settings, nodes=tuple(nodes), store=None, is_demo=False)
         # The other ends of connections to the embedded store, and their files, are on this side.
         exchanges = 0 if self._settings.store is None else 2 * settings.upstream.max_upstream
-        make_room(0, exchanges + _PIPES * self._count)
+        admin = descriptors(len(nodes)) if settings.admin_listen else 0
+        make_room(0, exchanges + admin + _PIPES * self._count)
         settings = fitted(share(settings, self._count))
         heard = [self._listen(each) for each in settings.listen]
         endpoints = tuple(endpoint for _, endpoint in heard)
-        self._tables = {GUESSES: shared_minutes.new_table(), LOADS: loads.new_table()}
+        layout = Layout([node.base for node in settings.nodes])
+        self._tables = {
+            GUESSES: shared_minutes.new_table(),
+            LOADS: loads.new_table(),
+            METRICS: metrics.new_table(layout, self._count),
+        }
+        self.table = metrics.Table.shared(layout, self._tables[METRICS])
         inherited = self._tables | dict(enumerate((cast(Port, each).fileno() for each in self._ports), ENDPOINTS))
         if settings.access_log == STANDARD_OUTPUT:
             # Ours, and not a pipe of which we make events.
             inherited |= {1: 1}
         for number in range(1, self._count + 1):
             load = loads.Load(self._tables[LOADS], number)
-            member = Member(Task(number, settings, endpoints), inherited, load, self._reactor)
+            counts = Counts(self.table, number - 1)
+            member = Member(Task(number, settings, endpoints), inherited, load, counts, self._reactor)
             self._members.append(member)
         return heard[0][0]
 

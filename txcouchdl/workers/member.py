@@ -13,6 +13,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txcouchdl.metrics.counts import Counts
 from txcouchdl.workers.loads import Load
 from txcouchdl.workers.log_pipe import relog
 from txcouchdl.workers.messages import HURRY, ORDERS, REPORTS, STOP, STRAY, Reports, Task, packed
@@ -28,13 +29,15 @@ class Member:
     """
     :param inherited: descriptors of ours, by their numbers there.
     :param load: its number of connections.
+    :param counts: its row: whoever fills the place goes on in it.
     """
 
-    def __init__(self, task: Task, inherited: Mapping[int, int], load: Load, reactor: Any) -> None:
+    def __init__(self, task: Task, inherited: Mapping[int, int], load: Load, counts: Counts, reactor: Any) -> None:
         self.number = task.number
         self._task = task
         self._descriptors = {ORDERS: "w", **dict.fromkeys((*STRAY, REPORTS), "r"), **inherited}
         self._load = load
+        self._counts = counts
         self._reactor = reactor
         self._restarts = Restarts()
         self._process: IProcessTransport | None = None
@@ -76,12 +79,14 @@ class Member:
         """A worker has ended, and all that it reported has been read."""
         self._process = None
         self._load.leave()
+        self._counts.vacate()
         if self._ended is not None:
             self._ended.callback(None)
         if self._is_stopping:
             if not reason.check(ProcessDone):
                 _log.error("worker {number} {how}", number=self.number, how=how_it_ended(reason))
         else:
+            self._counts.died()
             self._start_again(how_it_ended(reason))
 
     def _start_again(self, why: str) -> None:

@@ -22,8 +22,9 @@ STRAY: Final = (1, 2)
 REPORTS: Final = 3
 GUESSES: Final = 4
 LOADS: Final = 5
+METRICS: Final = 6
 #: That of the first endpoint; the others follow.
-ENDPOINTS: Final = 6
+ENDPOINTS: Final = 7
 
 #: An order: listen no longer, and end when what is under way has. The end of the pipe says the same.
 STOP: Final = b"s"

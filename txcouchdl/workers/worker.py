@@ -17,10 +17,24 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from txcouchdl.gateway.guesses import Guesses
+from txcouchdl.metrics.counts import Counts
+from txcouchdl.metrics.layout import Layout
+from txcouchdl.metrics.table import Table
 from txcouchdl.serving import Serving
 from txcouchdl.workers.loads import Load
 from txcouchdl.workers.log_pipe import PipedLog
-from txcouchdl.workers.messages import ENDPOINTS, GUESSES, HURRY, LOADS, ORDERS, REPORTS, Endpoint, read_task, report
+from txcouchdl.workers.messages import (
+    ENDPOINTS,
+    GUESSES,
+    HURRY,
+    LOADS,
+    METRICS,
+    ORDERS,
+    REPORTS,
+    Endpoint,
+    read_task,
+    report,
+)
 from txcouchdl.workers.ports import adopt
 from txcouchdl.workers.shared_minutes import SharedMinutes
 
@@ -36,11 +50,14 @@ def work(reactor: Any) -> None:
     crew = CrewLink(reactor)
     globalLogBeginner.beginLoggingTo([crew.log])
     settings = task.settings
-    guesses = Guesses(settings.guess_limit, reactor, SharedMinutes(GUESSES))
+    table = Table.shared(Layout([node.base for node in settings.nodes]), METRICS)
+    counts = Counts(table, task.number - 1)
+    guesses = Guesses(settings.guess_limit, reactor, SharedMinutes(GUESSES), counts)
     load = Load(LOADS, task.number)
-    serving = Serving(settings, settings.nodes, reactor, guesses, load.tell)
+    serving = Serving(settings, settings.nodes, reactor, guesses, counts, load.tell)
     listen(serving, task.endpoints, load, reactor)
     load.tell(0)
+    counts.answers()
     worker = Worker(serving, crew, reactor)
     crew.heed(worker.stop, worker.hurry)
     reactor.callWhenRunning(crew.report, "ready", True)

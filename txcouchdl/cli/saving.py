@@ -1,0 +1,87 @@
+"""Keeps the state of a download on disk up to date, while it goes on."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from txcouchdl.cli.part import Part
+from txcouchdl.cli.record import Record
+
+#: Seconds from the end of one save to the beginning of the next: who is killed loses about as much.
+INTERVAL: Final = 1.0
+
+
+class InThread(Protocol):
+    """Runs what waits for a disk where nobody waits for it."""
+
+    def __call__(self, work: Callable[[], Any], /) -> "Deferred[Any]": ...
+
+
+class Saver:
+    """
+    That of one part.
+
+    :param record: tells what is there now.
+    """
+
+    def __init__(self, part: Part, record: Callable[[], Record], clock: IReactorTime, in_thread: InThread) -> None:
+        self._part = part
+        self._record = record
+        self._clock = clock
+        self._in_thread = in_thread
+        self._next: IDelayedCall | None = None
+        self._saving: Deferred[None] | None = None
+        self._saved: Record | None = None
+        self._error: BaseException | None = None
+
+    def wrote(self) -> None:
+        """
+        There is more than before.
+
+        :raises OSError: if what there was could not be saved.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._next is None and self._saving is None:
+            self._next = self._clock.callLater(INTERVAL, self._begin)
+
+    def _begin(self) -> None:
+        self._next = None
+        self._saving = Deferred.fromCoroutine(self._save())
+
+    async def _save(self) -> None:
+        record = self._record()
+        try:
+            await self._in_thread(lambda: self._part.save(record))
+            self._saved = record
+        except OSError as error:
+            self._error = error
+        finally:
+            self._saving = None
+
+    async def settle(self) -> None:
+        """
+        All that is there now is saved, and nothing will be any more.
+
+        :raises OSError: as :meth:`wrote`.
+        """
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        await self._end_of_saving()
+        if self._record() != self._saved:
+            self._begin()
+            await self._end_of_saving()
+        if self._error is not None:
+            raise self._error
+
+    def _end_of_saving(self) -> Awaitable[None]:
+        """Without its being cancelled by who waits: a thread goes on anyhow."""
+        ended: Deferred[None] = Deferred(lambda _: None)
+        if self._saving is None:
+            ended.callback(None)
+        else:
+            self._saving.addBoth(ended.callback)
+        return ended
