@@ -1,4 +1,4 @@
-"""The tables of ``docs/reliability.rst`` and ``docs/clients.rst``: each row names a test, or says that there is none."""
+"""The tables of ``docs/reliability.rst`` and ``docs/clients.rst``: each row names a test, or says there is none."""
 
 import ast
 import re

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 
 import pytest
 from attrs import frozen
@@ -15,11 +15,12 @@ from pytest_twisted import ensureDeferred
 
 from tests.certificates import certify
 from tests.clients.programs import in_thread
-from tests.clients.served import TOKEN, Door, Served, door, sha, sha_of
+from tests.clients.served import DATABASE, TOKEN, Door, Served, door, sha, sha_of
 from tests.faults import Fault, NoFault, Stall
-from tests.running import ANY_PORT, PATIENCE, environment, nobody, running
+from tests.running import ANY_PORT, PATIENCE, curl, environment, nobody, running
 from tests.scripted import Asked
 from txcouchdl.cli.record import Record, read_record
+from txcouchdl.links import Link
 from txcouchdl.protocol.ranges import ByteRange
 
 COMMAND = str(Path(sys.executable).with_name("couchdl"))
@@ -246,6 +247,34 @@ def _again(it: Door, before: Record) -> list[ByteRange]:
         for asked in asked_ranges(it)
         if any(asked.first <= each.last and each.first <= asked.last for each in before.done)
     ]
+
+
+@ensureDeferred
+async def test_behind_the_end_of_a_link(served: Served, tmp_path: Path, content: bytes) -> None:
+    """What was begun in time is gone on with in the link's grace; what was not is refused."""
+    link = Link(database=DATABASE, document_id="files", attachment="noise.bin", expires=int(time()) + 6)
+    address = f"/{DATABASE}/files/noise.bin?{link.query(TOKEN.encode())}"
+    async with door(served, decide=lambda _: Stall(3_000_000)) as it:
+        url = f"http://127.0.0.1:{it.port}{address}"
+        process = start(tmp_path, "get", url)
+        before = await in_thread(wait_until_saved, tmp_path, 3_000_000)
+        process.kill()
+        await in_thread(end, process)
+        await in_thread(wait_until_over, f"http://127.0.0.1:{served.port}{address}")
+        it.schedule.applied.clear()
+        it.schedule.decide = _nothing
+        ended = await in_thread(run, tmp_path, "get", url)
+        assert ended.status == 0, ended.err
+        assert not _again(it, before)
+        assert sha_of(tmp_path / "noise.bin") == sha(content)
+        assert (await in_thread(run, tmp_path, "get", "-o", "another.bin", url)).status == 3
+    assert not (tmp_path / "another.bin").exists()
+
+
+def wait_until_over(url: str) -> None:
+    deadline = monotonic() + PATIENCE
+    while curl("-r", "0-0", url).status != 403:
+        assert monotonic() < deadline
 
 
 @ensureDeferred

@@ -99,6 +99,16 @@ def test_connections_work_at_the_same_time(tmp_path: Path) -> None:
     assert_saved(desk, NOISE)
 
 
+@pytest.mark.parametrize("digests", [(), ("sha-256",)])
+def test_what_may_be_dear_to_split_has_one_connection(tmp_path: Path, digests: tuple[str, ...]) -> None:
+    """As a gateway has them of what is stored compressed."""
+    server = FileServer(NOISE, digests=digests)
+    desk = desk_for(tmp_path, server)
+    desk.get(connections=4)
+    assert len(desk.network.connections) == 1
+    assert_saved(desk, NOISE)
+
+
 def test_of_one_connection_the_same_is_used_on(tmp_path: Path) -> None:
     server = FileServer(NOISE)
     desk = desk_for(tmp_path, server)

@@ -96,7 +96,7 @@ class Getting:
     type=click.IntRange(1, MOST_CONNECTIONS),
     default=4,
     show_default=True,
-    help="Connections at the same time.",
+    help="Connections at the same time, for large files whose MD5 the server tells.",
 )
 @click.option("--force", is_flag=True, help="Replace files that are there already.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but what went wrong.")

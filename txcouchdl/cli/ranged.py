@@ -14,6 +14,7 @@ from txcouchdl.cli.saving import Saver
 from txcouchdl.cli.segments import Segment, Work
 from txcouchdl.cli.together import together
 from txcouchdl.cli.versions import Resumable
+from txcouchdl.protocol.digests import MD5
 from txcouchdl.protocol.ranges import ByteRange
 
 
@@ -31,8 +32,9 @@ class Ranges:
         self._watcher = means.watcher
         self._work = Work(version.length, record.done, means.least)
         self._saver = Saver(part, lambda: evolve(record, done=self._work.done), means.clock, means.in_thread)
-        # A server that knows no digest has not hashed the file either: perhaps it makes it anew for each range.
-        wanted = means.connections if version.digests else 1
+        # Of what is stored compressed a gateway knows no MD5, and inflates it anew for each range; where no digest is
+        # known at all, the file may be made anew, too.
+        wanted = means.connections if MD5 in version.digests else 1
         self._connections = max(1, min(wanted, -(-self._work.missing // means.least)))
         self._idle = self._connections
 
