@@ -30,7 +30,7 @@ def check(url: Location, as_json: bool, **others: Any) -> None:
     Some twenty requests are made, for a few bytes each. Give it the address of a file that has some: of an empty one
     nothing can be said.
 
-    \\b
+    \b
     Exit status:
       0  resuming is right; there may be warnings
       1  it is not, or the server does not answer

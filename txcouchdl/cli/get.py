@@ -93,6 +93,7 @@ class Getting:
 @click.option(
     "-j",
     "--connections",
+    metavar="NUMBER",
     type=click.IntRange(1, MOST_CONNECTIONS),
     default=4,
     show_default=True,

@@ -52,6 +52,7 @@ def common_options(command: _Command) -> _Command:
     for option in (
         click.option(
             "--timeout",
+            metavar="SECONDS",
             type=_SECONDS,
             default=_DEFAULTS.timeout,
             show_default=True,
@@ -59,6 +60,7 @@ def common_options(command: _Command) -> _Command:
         ),
         click.option(
             "--give-up",
+            metavar="SECONDS",
             type=_SECONDS,
             default=_DEFAULTS.give_up,
             show_default=True,
@@ -66,6 +68,7 @@ def common_options(command: _Command) -> _Command:
         ),
         click.option(
             "--retries",
+            metavar="NUMBER",
             type=click.IntRange(0, 1000),
             default=_DEFAULTS.retries,
             show_default=True,
