@@ -280,6 +280,15 @@ def test_databases(globs: tuple[str, ...]) -> None:
     assert settings().databases == AllowedDatabases()
 
 
+@pytest.mark.parametrize("text", [",", " ", " , "])
+def test_a_variable_that_allows_nothing_does_not_allow_all(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a template leaves it whose parts are missing."""
+    monkeypatch.setenv("COUCHDL_DATABASE", text)
+    assert "COUCHDL_DATABASE says nothing" in refusal()
+    monkeypatch.setenv("COUCHDL_DATABASE", "")
+    assert settings().databases == AllowedDatabases()
+
+
 def test_an_empty_pattern() -> None:
     assert "--database" in refusal("--database=")
 
@@ -296,7 +305,7 @@ def test_a_link_secret(end: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "is_one"),
     [
-        *((each, True) for each in (b"x" * 32, b"\n" * 33, b"x" * 4096, b"x" * 4096 + b"\r\n")),
+        *((each, True) for each in (b"x" * 31 + b"\r", b"x" * 32, b"\n" * 33, b"x" * 4096, b"x" * 4096 + b"\r\n")),
         *((each, False) for each in (b"", b"x" * 31, b"x" * 31 + b"\n", b"x" * 4097, b"x" * 5000)),
     ],
 )

@@ -191,7 +191,9 @@ class Scene:
 
 @contextmanager
 def gateway_before(directory: Path, urls: Sequence[str]) -> Iterator[Running]:
-    with running(directory, "-l", ANY_PORT, *(word for url in urls for word in ("-c", url)), **UNMEASURED) as process:
+    nodes = (word for url in urls for word in ("-c", url))
+    # While a node is started, which takes its time on a busy machine, nobody reads, and nothing is to be parked.
+    with running(directory, "-l", ANY_PORT, *nodes, "--park-after", str(10 * PATIENCE), **UNMEASURED) as process:
         beat(process.port())
         yield process
         assert process.is_alive

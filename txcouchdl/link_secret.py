@@ -15,11 +15,12 @@ def read_link_secret(path: str) -> bytes:
     """
     try:
         with Path(path).open("rb") as file:
-            secret = file.read(_MOST + 3).removesuffix(b"\n").removesuffix(b"\r")
+            content = file.read(_MOST + 3)
     except OSError as error:
         raise ValueError(f"cannot read {path!r}: {error.strerror}") from None
     except ValueError:
         raise ValueError(f"{path!r} is no file's name") from None
+    secret = content.removesuffix(b"\r\n" if content.endswith(b"\r\n") else b"\n")
     if not _LEAST <= len(secret) <= _MOST:
         raise ValueError(f"{path!r} has to have {_LEAST} to {_MOST} bytes: couchdl token makes such a secret")
     return secret

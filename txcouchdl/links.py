@@ -74,13 +74,17 @@ class Link:
 
     def signature(self, key: bytes) -> str:
         """:param key: see :func:`signing_key`."""
-        digest = hmac.digest(key, self.message, hashlib.sha256)
-        return urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+        return signature_of(self.message, key).decode("ascii")
 
     def query(self, key: bytes) -> str:
         """The query of the signed link, without the ``?``."""
         signed = (*self.parameters, ("signature", self.signature(key)))
         return "&".join(f"{name}={_quoted(value)}" for name, value in signed)
+
+
+def signature_of(message: bytes, key: bytes) -> bytes:
+    """A signature as it stands in an address: base64url, without padding."""
+    return urlsafe_b64encode(hmac.digest(key, message, hashlib.sha256)).rstrip(b"=")
 
 
 def signing_key(token: bytes, secret: bytes | None) -> bytes:

@@ -6,6 +6,7 @@ import re
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
 
 import txcouchdl.cli.main
 from tests.docs.pages import DOCS, PAGES, ROOT
@@ -98,7 +99,7 @@ def test_the_reference_has_every_command_once() -> None:
 def test_the_table_of_metrics() -> None:
     rows = re.findall(r"^``(couchdl_\w+)`` +(\w+)  +((?:.*\n)(?: {20,}.*\n)*)", PAGES["operating.rst"], re.MULTILINE)
     told = {name: (kind, set(re.findall(r"[Bb]y ``(\w+)``", text))) for name, kind, text in rows}
-    exposition = Exposition(Table.own(Layout(["http://node"]))).text().decode()
+    exposition = Exposition(Table.own(Layout(["http://node"])), Clock()).text().decode()
     there = {}
     for family in text_string_to_metric_families(exposition):
         name = f"{family.name}_total" if family.type == "counter" else family.name

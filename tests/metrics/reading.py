@@ -1,6 +1,7 @@
 """What an exposition says, as Prometheus' own parser reads it."""
 
 from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.task import Clock
 
 from txcouchdl.metrics.exposition import Exposition
 from txcouchdl.metrics.table import Table
@@ -24,7 +25,7 @@ def numbers(text: str) -> Numbers:
 
 def counted(table: Table) -> Numbers:
     """What is told of a table; what runs here is left out, and so are zeros."""
-    told = numbers(Exposition(table).text().decode())
+    told = numbers(Exposition(table, Clock()).text().decode())
     return {name: number for name, number in told.items() if number and not name.startswith("build_info ")}
 
 

@@ -45,7 +45,7 @@ class Office:
         lines = MemoryLines(self.network)
         urls = [f"http://admin:hunter2@127.0.0.1:{NODE_PORT + number}" for number in range(nodes)]
         clients = [CouchClient(Node.parse(url), lines, self.network, 30) for url in urls]
-        self.app = AdminApp(self.house.table, Readiness(clients, self.network))
+        self.app = AdminApp(self.house.table, Readiness(clients, self.network), self.network)
         self.connections = Connections(_LIMITS, self.network)
         resource = self.app.app.resource()
         self.network.listen(PORT, AdminSite(resource, self.network, self.connections, _write_nothing))
@@ -143,6 +143,34 @@ def test_nobody_is_there_to_answer_clients() -> None:
     Counts(office.house.table).vacate()
     told = {"status": "unavailable", "workers": 0, "nodes": {"http://127.0.0.1:5984": "up"}}
     assert office.ready() == (503, told)
+
+
+def test_workers_that_hang() -> None:
+    """One of two does no harm; if both do, nobody is there, and somebody else has to end them."""
+    office = Office()
+    table = Table.own(Layout(["http://node"]))
+    both = Table(table.layout, bytearray(2 * 8 * table.layout.length))
+    office.app._table = both
+    office.network.rightNow = 1000
+    for number in (0, 1):
+        counts = Counts(both, number)
+        counts.answers()
+        counts.moves(1000 - 5 * number)
+    for seconds, workers, status in ((4, 2, 200), (5, 1, 200), (10, 0, 503)):
+        office.network.rightNow = 1000 + seconds
+        assert office.ask("/_up").status == status
+        assert office.ready() == (
+            status,
+            {
+                "status": "ok" if workers else "unavailable",
+                "workers": workers,
+                "nodes": {"http://127.0.0.1:5984": "up"},
+            },
+        )
+    # Those that are dead are being replaced.
+    for number in (0, 1):
+        Counts(both, number).vacate()
+    assert (office.ask("/_up").status, office.ready()[0]) == (200, 503)
 
 
 def test_a_service_that_stops_is_not_ready() -> None:

@@ -420,4 +420,4 @@ def test_nothing_that_somebody_sends_becomes_a_label() -> None:
 
 
 def _text(house: House) -> str:
-    return Exposition(house.table).text().decode()
+    return Exposition(house.table, house.network).text().decode()

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -56,10 +57,10 @@ def scrape(process: Running) -> Numbers:
 
 def scrape_until(process: Running, is_so: Callable[[Numbers], bool]) -> Numbers:
     """Scrape until something is told that is about to happen."""
-    for _ in range(5000):
-        if is_so(told := scrape(process)):
-            return told
-    raise AssertionError("it does not happen")
+    deadline = monotonic() + PATIENCE
+    while not is_so(told := scrape(process)):
+        assert monotonic() < deadline, "it does not happen"
+    return told
 
 
 def ready(process: Running) -> tuple[int, dict[str, Any]]:
@@ -198,6 +199,23 @@ def test_workers_that_are_killed_again_and_again(couch: str) -> None:
             assert values == sorted(values), name
         assert seen[-1]["requests_total 403"] == 2 * 2 * 3
         assert seen[-1]["requests_total 200"] == 2
+
+
+def test_workers_that_hang(couch: str) -> None:
+    """Nobody else would notice: their sockets accept, and their processes are there."""
+    with working(couch, TWO) as process:
+        pids = workers(process, 2)
+        assert scrape(process)["hung_workers"] == 0
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            scrape_until(process, lambda now: now["hung_workers"] == 2)
+            assert exchange(admin_port(process), request("/_up")).status == 503
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+        scrape_until(process, lambda now: now["hung_workers"] == 0)
+        assert exchange(admin_port(process), request("/_up")).status == 200
 
 
 # The end.

@@ -56,6 +56,7 @@ def fill(counts: Counts, times: int) -> None:
         counts.wrong_token(True)
         counts.overloaded()
         counts.died()
+        counts.moves(7.9)
         counts.connections(7)
         counts.parked(1)
         counts.queue(7)
@@ -105,6 +106,18 @@ def test_who_comes_in_the_place_of_another_goes_on(memory: int) -> None:
     fill(Counts(Table.shared(NODES, memory), 1), 1)
     assert crews.sums()[NODES.outcomes["200"]] == 4
     assert crews.sums()[NODES.connections] == 21
+
+
+@pytest.mark.parametrize(
+    ("now", "hung"), [(1009.9, 0), (1010, 1), (1014.9, 1), (1015, 2), (996, 0), (995, 1), (990, 2), (10**9, 2)]
+)
+def test_who_has_not_moved_for_some_time_hangs(memory: int, now: float, hung: int) -> None:
+    """Clocks are set back, too. The third one has never said that it moves."""
+    table = Table.shared(NODES, memory)
+    for number, moved in enumerate((1000.5, 1005.0)):
+        Counts(table, number).moves(moved)
+    Counts(table, 2).answers()
+    assert table.hung(now) == hung
 
 
 def test_nobody_makes_the_memory_shorter(memory: int) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from urllib.parse import unquote_to_bytes
 
-from txcouchdl.gateway.links import parse_link
+from txcouchdl.gateway.links import SignedLink, parse_link
 from txcouchdl.gateway.pages import PageFacts, wants_html
 from txcouchdl.gateway.plan import RequestFacts
 
@@ -24,7 +24,7 @@ def facts_of(method: bytes, query: bytes, fields: Fields, protocol: bytes = b"HT
         method=method.decode("latin-1"),
         needs_length=method == b"GET" and protocol != b"HTTP/1.1",
         token=_token(parameters, fields),
-        link=parse_link(parameters) if b"signature" in parameters else None,
+        link=_link(parameters),
         rev=_parameter(parameters, b"rev"),
         digest=_parameter(parameters, b"digest"),
         download=_parameter(parameters, b"download"),
@@ -41,7 +41,7 @@ def page_facts_of(query: bytes, fields: Fields) -> PageFacts:
     return PageFacts(
         token=_token(parameters, fields),
         token_in_address=next(iter(parameters.get(b"token", [])), None),
-        link=parse_link(parameters) if b"signature" in parameters else None,
+        link=_link(parameters),
         rev=_parameter(parameters, b"rev"),
         skip=_parameter(parameters, b"skip"),
         is_pinning=b"pin" in parameters,
@@ -66,6 +66,11 @@ def _token(parameters: dict[bytes, list[bytes]], fields: Fields) -> bytes | None
     """The secret that is shown: ``?token=``, or else a Bearer token (RFC 6750). One, or it is none."""
     shown = parameters.get(b"token") or _bearer_tokens(fields)
     return shown[0] if len(shown) == 1 else None
+
+
+def _link(parameters: dict[bytes, list[bytes]]) -> SignedLink | None:
+    """Where a token is shown, right or wrong, or two of them, it is that which counts."""
+    return parse_link(parameters) if b"signature" in parameters and b"token" not in parameters else None
 
 
 def _bearer_tokens(fields: Fields) -> list[bytes]:

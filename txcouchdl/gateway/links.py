@@ -13,7 +13,7 @@ from typing import Final
 from attrs import field, frozen
 
 from txcouchdl.couch.names import AttachmentAddress, DocumentAddress
-from txcouchdl.links import Link, parse_number, signing_key
+from txcouchdl.links import Link, parse_number, signature_of, signing_key
 
 #: Seconds for which a link lets a download go on that began in time.
 LINK_GRACE: Final = 6 * 3600.0
@@ -101,16 +101,16 @@ class LinkRule:
         :param tokens: of the current document, any of which it may be signed with.
         """
         is_right = False
-        messages = tuple(_messages(link, address))
+        messages = tuple(each.message for each in _links(link, address))
         # All of them, always: the time taken tells nothing of which one it was, or nearly was.
         for token in tokens:
             key = signing_key(token, self.secret)
             for each in messages:
-                is_right |= hmac.compare_digest(each.signature(key).encode("ascii"), link.signature)
+                is_right |= hmac.compare_digest(signature_of(each, key), link.signature)
         return is_right
 
 
-def _messages(link: SignedLink, address: AttachmentAddress | DocumentAddress) -> Iterator[Link]:
+def _links(link: SignedLink, address: AttachmentAddress | DocumentAddress) -> Iterator[Link]:
     """What may have been signed for this address."""
     names = {"database": address.database, "document_id": address.document_id}
     yield Link(**names, attachment=None, expires=link.expires, grace=link.grace, rev=link.rev)

@@ -11,10 +11,13 @@ _WITHOUT_BYTES: Final = frozenset({304, 412, 416})
 
 def goes_on(plan: DeliveryPlan, facts: RequestFacts, etag: EntityTag) -> bool:
     """
-    Whether a request's answer goes on with what its client has: it asks for nothing but later bytes, as all clients do
-    that resume; or it names the entity-tag, by If-Range or If-Match, which it has from an answer.
+    Whether a request's answer goes on with what its client has: it asks for nothing but later bytes, as most clients do
+    that resume; or it names the entity-tag, by If-Range or If-Match, which it has from an answer. A HEAD, with which
+    some begin to, gets no byte anyhow.
     """
-    if plan.status in _WITHOUT_BYTES or is_named(facts.if_range, etag) or is_named(facts.if_match, etag):
+    if facts.method == "HEAD" or plan.status in _WITHOUT_BYTES:
+        return True
+    if is_named(facts.if_range, etag) or is_named(facts.if_match, etag):
         return True
     ranges = [part.byte_range for part in plan.parts]
     return plan.status == 206 and all(each is not None and each.first > 0 for each in ranges)

@@ -10,9 +10,12 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from attrs import field, frozen
+
+#: Of a list, so many count: each costs time, of everybody's, and who writes the document chooses how many there are.
+MOST_SECRETS: Final = 256
 
 # Compared against when there is nothing to compare against.
 _NOBODYS_SECRET = secrets.token_bytes(32)
@@ -48,7 +51,8 @@ class TokenRule:
 
     def secrets(self, fields: Mapping[str, Any] | None) -> Sequence[bytes]:
         """
-        The document's secrets: a non-empty string, or those in a list (for rotation). Nothing else is one.
+        The document's secrets: a non-empty string, or the first :data:`MOST_SECRETS` of a list (for rotation). Nothing
+        else is one.
 
         :param fields: the current document's; ``None`` if there is no such document.
         :return: where there is none, one that nobody knows: whatever is done with secrets takes its time.
@@ -57,7 +61,7 @@ class TokenRule:
 
     def _secrets(self, fields: Mapping[str, Any]) -> list[bytes]:
         value = fields[self.key] if self.key in fields else self._nested(fields)
-        values = value if isinstance(value, list) else [value]
+        values = value[:MOST_SECRETS] if isinstance(value, list) else [value]
         return [secret.encode("utf-8", "surrogatepass") for secret in values if secret and isinstance(secret, str)]
 
     def _nested(self, fields: Mapping[str, Any]) -> object:

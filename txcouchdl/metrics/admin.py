@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IReactorTime
 
 from txcouchdl.couch.client import CouchClient
 from txcouchdl.couch.limits import UpstreamLimits
@@ -49,9 +49,10 @@ class AdminApp:
 
     app = RootedKlein()
 
-    def __init__(self, table: Table, readiness: Readiness) -> None:
+    def __init__(self, table: Table, readiness: Readiness, clock: IReactorTime) -> None:
         self._table = table
-        self._exposition = Exposition(table)
+        self._clock = clock
+        self._exposition = Exposition(table, clock)
         self._readiness = readiness
         self.is_stopping = False
 
@@ -70,12 +71,23 @@ class AdminApp:
             return plan_text(200, self._exposition.content_type, self._exposition.text())
         if path != b"/_up":
             return plan_error(_NOTHING)
-        return await self._ready() if wants_readiness(query) else plan_state(True, OK)
+        return await self._ready() if wants_readiness(query) else self._live()
+
+    def _live(self) -> DeliveryPlan:
+        """Workers that have died are replaced; that all of them hang is for somebody else to end."""
+        workers, moving = self._workers()
+        is_ok = moving > 0 or not workers
+        return plan_state(is_ok, OK if is_ok else UNAVAILABLE)
+
+    def _workers(self) -> tuple[int, int]:
+        """How many there are, and how many of them do not hang."""
+        workers = self._table.sums()[self._table.layout.workers]
+        return workers, workers - self._table.hung(self._clock.seconds())
 
     async def _ready(self) -> DeliveryPlan:
         states = await self._readiness.ask()
         # Others may be so already while these are asked.
-        workers = self._table.sums()[self._table.layout.workers]
+        _, workers = self._workers()
         if self.is_stopping:
             is_ok, state = False, "stopping"
         else:
@@ -112,7 +124,7 @@ class Admin:
         timeout = UpstreamLimits().stall_timeout
         clients = [CouchClient(node, self._lines, self._reactor, timeout) for node in nodes]
         self._readiness = Readiness(clients, self._reactor)
-        self._app = AdminApp(table, self._readiness)
+        self._app = AdminApp(table, self._readiness, self._reactor)
         resource = self._app.app.resource()
         for endpoint in self._endpoints:
             site = AdminSite(resource, self._reactor, self._connections, _write_nothing)

@@ -48,6 +48,10 @@ class Counts(CouchTally, ClientTally):
         """It answers clients from now on."""
         self._numbers[self._layout.workers] = 1
 
+    def moves(self, now: float) -> None:
+        """It does not hang: to be said every second, from the first time on. By itself a process need not."""
+        self._numbers[self._layout.moved] = int(now)
+
     def vacate(self) -> None:
         """It has ended, and whatever it had is gone. For another one: of a process that has ended nobody hears."""
         for gauge in range(self._layout.gauges, self._layout.length):

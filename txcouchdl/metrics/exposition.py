@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+from twisted.internet.interfaces import IReactorTime
 
 import txcouchdl
 from txcouchdl.metrics.layout import BOUNDS, Histogram, Layout
@@ -27,10 +28,10 @@ class Exposition:
 
     content_type: Final = CONTENT_TYPE_PLAIN_0_0_4
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, clock: IReactorTime) -> None:
         # Of our own: what others may have registered with the process is none of ours.
         self._registry = CollectorRegistry()
-        self._registry.register(_TableCollector(table))
+        self._registry.register(_TableCollector(table, clock))
 
     def text(self) -> bytes:
         """As it is now."""
@@ -38,8 +39,9 @@ class Exposition:
 
 
 class _TableCollector(Collector):
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, clock: IReactorTime) -> None:
         self._table = table
+        self._clock = clock
 
     def collect(self) -> Iterator[Metric]:
         layout, sums = self._table.layout, self._table.sums()
@@ -48,6 +50,8 @@ class _TableCollector(Collector):
         yield from _of_couchdb(layout, sums)
         yield from _of_nodes(layout, sums)
         yield _gauge("workers", "Processes that answer clients.", sums[layout.workers])
+        hung = self._table.hung(self._clock.seconds())
+        yield _gauge("hung_workers", "Of these, workers that have not moved for ten seconds.", hung)
         yield _counter("worker_deaths", "Workers that ended and should not have.", sums[layout.deaths])
 
 

@@ -101,6 +101,7 @@ class Layout:
         counters = [(_histogram(places), next(places)) for _ in nodes]
         self.gauges = next(places)
         self.workers = self.gauges
+        self.moved = next(places)
         self.connections = next(places)
         self.parked = next(places)
         self.queue = next(places)

@@ -12,6 +12,9 @@ from typing import Final, Self
 
 from txcouchdl.metrics.layout import Layout
 
+#: Seconds without a word from a process, after which it counts as one that hangs.
+HUNG_AFTER: Final = 10.0
+
 _SIZE: Final = 8
 #: Of memory whose size nobody can change: who reads where it has become shorter would die of it.
 _SEALS: Final = ("F_SEAL_SHRINK", "F_SEAL_GROW", "F_SEAL_SEAL")
@@ -52,6 +55,11 @@ class Table:
         """The numbers of one process, from 0 on."""
         length = self.layout.length
         return self._numbers[number * length : (number + 1) * length]
+
+    def hung(self, now: float) -> int:
+        """How many processes have not said for some time that they do not hang. A clock may be set back."""
+        last = self._numbers.tolist()[self.layout.moved :: self.layout.length]
+        return sum(bool(each) and abs(now - each) >= HUNG_AFTER for each in last)
 
     def sums(self) -> list[int]:
         """A row with the sums of all rows' numbers."""

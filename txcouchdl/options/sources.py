@@ -67,6 +67,8 @@ def in_environment(environment: Mapping[str, str]) -> Said:
         texts = _listed(text) if option.is_repeatable else (text,) if text else ()
         if option.is_switch and text not in {"", "0", "1"}:
             raise BadOption(f"{option.variable} takes 1 or 0")
+        if option.is_restriction and text and not texts:
+            raise BadOption(f"{option.variable} says nothing, and without it more would be allowed")
         if texts:
             found[option.name] = Given(texts, Source.ENVIRONMENT, option.variable)
     return found

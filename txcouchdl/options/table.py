@@ -35,6 +35,7 @@ class Option:
     :ivar is_repeatable: whether it takes several values: in a variable with commas between them, in a file as a list.
     :ivar variable: of the environment.
     :ivar is_in_file: whether it may stand in a file too.
+    :ivar is_restriction: whether without it more is allowed: a variable that is set and says nothing is refused then.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Option:
     short: str | None = None
     is_repeatable: bool = False
     is_in_file: bool = True
+    is_restriction: bool = False
     variable: str = field()
 
     @variable.default
@@ -159,6 +161,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         name="database",
         metavar="GLOB",
+        is_restriction=True,
         is_repeatable=True,
         meaning="Database that may be read, as a shell pattern: music, media-*; repeatable.",
         default="all of them",

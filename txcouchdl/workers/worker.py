@@ -12,6 +12,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.stdio import StandardIO
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, globalLogBeginner
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
@@ -41,6 +42,9 @@ from txcouchdl.workers.shared_minutes import SharedMinutes
 #: Seconds that the crew has to read the last reports.
 _PATIENCE: Final = 2.0
 
+#: Seconds between two times that a worker says that it does not hang.
+_BEAT: Final = 1.0
+
 _log = Logger()
 
 
@@ -58,6 +62,9 @@ def work(reactor: Any) -> None:
     listen(serving, task.endpoints, load, reactor)
     load.tell(0)
     counts.answers()
+    beat = LoopingCall(lambda: counts.moves(reactor.seconds()))
+    beat.clock = reactor
+    beat.start(_BEAT)
     worker = Worker(serving, crew, reactor)
     crew.heed(worker.stop, worker.hurry)
     reactor.callWhenRunning(crew.report, "ready", True)
