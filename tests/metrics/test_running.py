@@ -19,6 +19,7 @@ from tests.metrics.reading import Numbers, change, numbers
 from tests.nodes import needs_proc
 from tests.running import (
     ANY_PORT,
+    PATIENCE,
     Running,
     complaints,
     connect,
