@@ -28,10 +28,13 @@ def heed_signals(reactor: Any, hurry: Callable[[], object]) -> None:
     heeded: list[int] = []
 
     def heed(number: int, _frame: FrameType | None) -> None:
-        # Between any two instructions of whatever is running, this function included: somebody may send many.
-        if heeded:
-            ignore()
+        # Between any two instructions of whatever is running, this function included: somebody may send many, faster
+        # than they are ignored.
+        if len(heeded) > 1:
+            return
         heeded.append(number)
+        if len(heeded) > 1:
+            ignore()
         reactor.callFromThread(stop, signal.Signals(number).name)
 
     def stop(name: str) -> None:
