@@ -22,6 +22,7 @@ from txcouchdl.cli.locations import Location, parse_location
 from txcouchdl.cli.outcomes import Saved
 from txcouchdl.cli.patience import Limits
 from txcouchdl.cli.places import place
+from txcouchdl.cli.versions import Promise
 from txcouchdl.protocol.digests import digest_field
 from txcouchdl.protocol.ranges import parse_range, resolve
 
@@ -100,12 +101,14 @@ class Desk:
         )
         return evolve(means, **changes)
 
-    def start(self, url: str = URL, name: str = "file.bin", **changes: Any) -> "Deferred[Saved]":
+    def start(
+        self, url: str = URL, name: str = "file.bin", promise: Promise | None = None, **changes: Any
+    ) -> "Deferred[Saved]":
         """Begin a download; nothing has moved yet."""
 
         async def download() -> Saved:
             with place(self.directory / name) as found:
-                return await Download(self.means(**changes), parse_location(url), found).run()
+                return await Download(self.means(**changes), parse_location(url), found, promise).run()
 
         return Deferred.fromCoroutine(download())
 

@@ -197,6 +197,19 @@ def test_a_tag_that_changes_always(tmp_path: Path) -> None:
     assert verdicts(check(tmp_path, server))["ETag"] is Verdict.FAIL
 
 
+@pytest.mark.parametrize("length", [9999, 1])
+def test_a_head_that_lies(tmp_path: Path, length: int) -> None:
+    server = careful()
+    server.before = lambda asked: (
+        [answer(200, b"", server.fields(), length=length)]
+        if asked.headers.get("accept-encoding") == "identity" and asked.method == "HEAD"
+        else None
+    )
+    findings = check(tmp_path, server)
+    assert worse(findings) == {"HEAD": "fail"}
+    assert not is_right(findings)
+
+
 @pytest.mark.parametrize("status", [405, 501])
 def test_without_head(tmp_path: Path, status: int) -> None:
     server = careful()

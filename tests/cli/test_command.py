@@ -4,62 +4,27 @@ import os
 import pty
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic, time
 
 import pytest
-from attrs import frozen
 from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred
+from twisted.internet.inotify import IN_MOVED_TO, INotify
+from twisted.python.filepath import FilePath
 
 from tests.certificates import certify
+from tests.cli.command import COMMAND, Command, Ended, installed, run, start
 from tests.clients.programs import in_thread
 from tests.clients.served import DATABASE, TOKEN, Door, Served, door, sha, sha_of
 from tests.faults import Fault, NoFault, Stall
-from tests.running import ANY_PORT, PATIENCE, curl, environment, nobody, running
+from tests.running import ANY_PORT, PATIENCE, environment, nobody, running
 from tests.scripted import Asked
+from tests.servers import reactor
 from txcouchdl.cli.record import Record, read_record
 from txcouchdl.links import Link
 from txcouchdl.protocol.ranges import ByteRange
-
-COMMAND = str(Path(sys.executable).with_name("couchdl"))
-
-
-@frozen
-class Ended:
-    """A command that has ended."""
-
-    status: int
-    out: str
-    err: str
-
-
-def start(home: Path, *arguments: str | Path, **more_environment: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [COMMAND, *map(str, arguments)],
-        cwd=home,
-        env=environment({"HOME": str(home), **more_environment}),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        errors="backslashreplace",
-    )
-
-
-def end(process: "subprocess.Popen[str]") -> Ended:
-    try:
-        out, err = process.communicate(timeout=2 * PATIENCE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        out, err = process.communicate()
-    assert "Traceback" not in err, err
-    return Ended(process.returncode, out, err)
-
-
-def run(home: Path, *arguments: str | Path, **more_environment: str) -> Ended:
-    return end(start(home, *arguments, **more_environment))
 
 
 def link(served: Served, name: str = "small.txt", query: str = f"?token={TOKEN}") -> str:
@@ -70,7 +35,7 @@ SMALL = b"small\n" * 100
 
 
 def test_get(served: Served, tmp_path: Path) -> None:
-    ended = run(tmp_path, "get", link(served))
+    ended = installed(tmp_path, "get", link(served))
     assert (ended.status, ended.out) == (0, "")
     assert ended.err.startswith("small.txt: 600 bytes, ")
     assert (tmp_path / "small.txt").read_bytes() == SMALL
@@ -206,13 +171,23 @@ def saved(home: Path) -> Record | None:
         return None
 
 
-def wait_until_saved(home: Path, count: int) -> Record:
+async def until_saved(home: Path, count: int) -> Record:
     """Until the state claims as many bytes: behind them all answers stall."""
-    deadline = monotonic() + PATIENCE
-    while (record := saved(home)) is None or record.done.count < count:
-        assert monotonic() < deadline, record
-        os.sched_yield()
-    return record
+    found: Deferred[Record] = Deferred()
+
+    def look(*_: object) -> None:
+        record = saved(home)
+        if record is not None and record.done.count >= count and not found.called:
+            found.callback(record)
+
+    notifier = INotify(reactor)
+    notifier.startReading()
+    notifier.watch(FilePath(str(home)), IN_MOVED_TO, callbacks=[look])
+    look()
+    try:
+        return await found.addTimeout(PATIENCE, reactor)
+    finally:
+        notifier.loseConnection()
 
 
 def asked_ranges(it: Door) -> list[ByteRange]:
@@ -226,9 +201,9 @@ async def test_a_signal(served: Served, tmp_path: Path, content: bytes, number: 
     """What is there is saved, and how to go on is said."""
     async with door(served, decide=lambda _: Stall(3_000_000)) as it:
         process = start(tmp_path, "get", it.url("files", "noise.bin"))
-        await in_thread(wait_until_saved, tmp_path, 3_000_000)
+        await until_saved(tmp_path, 3_000_000)
         process.send_signal(number)
-        ended = await in_thread(end, process)
+        ended = await in_thread(process.end)
         assert ended.status == status
         assert ended.err == "couchdl: interrupted; to go on, run the same command again\n"
         before = saved(tmp_path)
@@ -252,29 +227,26 @@ def _again(it: Door, before: Record) -> list[ByteRange]:
 @ensureDeferred
 async def test_behind_the_end_of_a_link(served: Served, tmp_path: Path, content: bytes) -> None:
     """What was begun in time is gone on with in the link's grace; what was not is refused."""
-    link = Link(database=DATABASE, document_id="files", attachment="noise.bin", expires=int(time()) + 6)
-    address = f"/{DATABASE}/files/noise.bin?{link.query(TOKEN.encode())}"
+
+    def link_that_ends(span: int) -> str:
+        end = int(time()) + span
+        link = Link(database=DATABASE, document_id="files", attachment="noise.bin", expires=end)
+        return f"/{DATABASE}/files/noise.bin?{link.query(TOKEN.encode())}"
+
     async with door(served, decide=lambda _: Stall(3_000_000)) as it:
-        url = f"http://127.0.0.1:{it.port}{address}"
-        process = start(tmp_path, "get", url)
-        before = await in_thread(wait_until_saved, tmp_path, 3_000_000)
-        process.kill()
-        await in_thread(end, process)
-        await in_thread(wait_until_over, f"http://127.0.0.1:{served.port}{address}")
+        process = start(tmp_path, "get", f"http://127.0.0.1:{it.port}{link_that_ends(3600)}")
+        before = await until_saved(tmp_path, 3_000_000)
+        process.send_signal(signal.SIGKILL)
+        await in_thread(process.end)
         it.schedule.applied.clear()
         it.schedule.decide = _nothing
+        url = f"http://127.0.0.1:{it.port}{link_that_ends(-60)}"
         ended = await in_thread(run, tmp_path, "get", url)
         assert ended.status == 0, ended.err
         assert not _again(it, before)
         assert sha_of(tmp_path / "noise.bin") == sha(content)
         assert (await in_thread(run, tmp_path, "get", "-o", "another.bin", url)).status == 3
     assert not (tmp_path / "another.bin").exists()
-
-
-def wait_until_over(url: str) -> None:
-    deadline = monotonic() + PATIENCE
-    while curl("-r", "0-0", url).status != 403:
-        assert monotonic() < deadline
 
 
 @ensureDeferred
@@ -288,9 +260,9 @@ async def test_kill_9(served: Served, tmp_path: Path, content: bytes) -> None:
             it.schedule.decide = lambda _, after=after: Stall(after)  # type: ignore[misc]
             process = start(tmp_path, "get", "-j", str(1 + kills % 4), it.url("files", "noise.bin"))
             there = 0 if before is None else before.done.count
-            await in_thread(wait_until_saved, tmp_path, there + after)
+            await until_saved(tmp_path, there + after)
             process.send_signal(signal.SIGKILL)
-            assert (await in_thread(end, process)).status == -signal.SIGKILL
+            assert (await in_thread(process.end)).status == -signal.SIGKILL
             kills += 1
             assert before is None or not _again(it, before)
             before = saved(tmp_path)
@@ -320,7 +292,7 @@ async def test_killed_somewhere(served: Served, tmp_path: Path, content: bytes) 
         process = start(tmp_path, "get", link(served, "noise.bin"))
         await in_thread(_wait_for_size, tmp_path, process, number)
         process.send_signal(signal.SIGKILL)
-        kills += (await in_thread(end, process)).status == -signal.SIGKILL
+        kills += (await in_thread(process.end)).status == -signal.SIGKILL
         if file.exists():
             assert sha_of(file) == sha(content)
             file.unlink()
@@ -333,10 +305,10 @@ def _nothing(_: Asked) -> Fault:
     return NoFault()
 
 
-def _wait_for_size(home: Path, process: "subprocess.Popen[str]", number: int) -> None:
+def _wait_for_size(home: Path, process: Command, number: int) -> None:
     """Until the file has so many sixths of its blocks, or the process has ended."""
     deadline = monotonic() + PATIENCE
-    while process.poll() is None and monotonic() < deadline:
+    while process.is_alive and monotonic() < deadline:
         try:
             if (home / "noise.bin.part").stat().st_blocks * 512 > number * 4 * 2**20:
                 return
@@ -349,10 +321,10 @@ def _wait_for_size(home: Path, process: "subprocess.Popen[str]", number: int) ->
 async def test_two_at_a_time(served: Served, tmp_path: Path) -> None:
     async with door(served, decide=lambda _: Stall(1_000_000)) as it:
         process = start(tmp_path, "get", it.url("files", "noise.bin"))
-        await in_thread(wait_until_saved, tmp_path, 1_000_000)
+        await until_saved(tmp_path, 1_000_000)
         other = await in_thread(run, tmp_path, "get", it.url("files", "noise.bin"))
         process.send_signal(signal.SIGTERM)
-        await in_thread(end, process)
+        await in_thread(process.end)
     assert other.status == 5
     assert "another download is at work on it" in other.err
 
@@ -414,3 +386,55 @@ def test_tls(tmp_path: Path) -> None:
     assert untrusted.status == 1
     assert "the server's certificate is not to be trusted" in untrusted.err
     assert trusted.status == 3
+
+
+# Where nobody listens.
+
+
+def shell(home: Path, line: str, *arguments: str, **variables: str) -> Ended:
+    """What a command line of a shell's ends with; ``"$@"`` in it is the command."""
+    finished = subprocess.run(
+        ["sh", "-c", line, "sh", COMMAND, *arguments],
+        cwd=home,
+        env=environment({"HOME": str(home), "PYTHONUNBUFFERED": "", **variables}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE,
+        check=False,
+    )
+    assert "Traceback" not in finished.stderr, finished.stderr
+    assert "Exception ignored" not in finished.stderr, finished.stderr
+    return Ended(finished.returncode, finished.stdout, finished.stderr)
+
+
+@pytest.mark.parametrize("where", [">/dev/full", ">&-", "| true"])
+@pytest.mark.parametrize("command", ["ls", "token"])
+def test_output_that_cannot_be_written(served: Served, tmp_path: Path, where: str, command: str) -> None:
+    """A reader that has gone is waited for first: what is written then is written to nobody."""
+    arguments = [command] if command == "token" else [command, link(served, "")]
+    line = (
+        '"$@" ' + where if "|" not in where else '{ while test -e gate; do :; done; "$@"; echo $? >status; } | rm gate'
+    )
+    (tmp_path / "gate").touch()
+    ended = shell(tmp_path, line, *arguments)
+    status = int((tmp_path / "status").read_text()) if "|" in where else ended.status
+    assert status == 5
+    assert ended.err.startswith("couchdl: standard output: ")
+    assert ended.err.count("\n") == 1
+
+
+def test_names_that_the_terminal_has_not(served: Served, tmp_path: Path) -> None:
+    served.put("names", "\u0444\u0430\u0439\u043b.txt", b"x", "text/plain")
+    url = link(served, "").replace("/files/", "/names/")
+    ended = shell(tmp_path, '"$@"', "ls", url, PYTHONIOENCODING="ascii:strict")
+    assert ended.status == 0, ended.err
+    assert ended.out.startswith("\\u0444")
+
+
+@pytest.mark.parametrize("where", ["2>/dev/full", "2>&-"])
+def test_errors_that_nobody_can_be_told(served: Served, tmp_path: Path, where: str) -> None:
+    """The other files come all the same, and the status is what it would be."""
+    urls = [link(served, "missing"), link(served)]
+    assert shell(tmp_path, f'"$@" {where}', "get", *urls).status == 3
+    assert (tmp_path / "small.txt").read_bytes() == SMALL

@@ -1,8 +1,12 @@
 """Whole documents: their listings, and every attachment at its place, whatever a server says."""
 
+import gzip
 import json
+from base64 import b64encode
+from hashlib import md5, sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from attrs import define, field
@@ -25,6 +29,8 @@ class Gallery:
 
     pages: list[dict[str, Any]]
     fails: set[str] = field(factory=set)
+    has_ranges: bool = True
+    digests: tuple[str, ...] = ("sha-256", "md5")
     asked: list[Asked] = field(factory=list)
 
     def factory(self) -> Any:
@@ -35,7 +41,8 @@ class Gallery:
         if not asked.path.endswith("/"):
             if any(each in asked.path for each in self.fails):
                 return [answer(404, b"")]
-            return FileServer(asked.path.encode()).answer(asked)
+            file = FileServer(asked.path.encode(), digests=self.digests, has_ranges=self.has_ranges)
+            return file.answer(asked)
         number = int((asked.target.partition("skip=")[2] or "0").partition("&")[0])
         return [answer(200, json.dumps(self.pages[number]).encode(), {"Content-Type": "application/json"})]
 
@@ -44,8 +51,9 @@ class Gallery:
         return [each.path for each in self.asked if not each.path.endswith("/")]
 
 
-def entry(name: str, url: str | None = "http://files.example/db/doc/x?token=s3cret") -> dict[str, Any]:
-    return {"name": name, "url": url, "content_type": "text/plain", "length": 3, "digest": "md5-x", "revpos": 1}
+def entry(name: str, url: str | None = "http://files.example/db/doc/x?token=s3cret", **changes: Any) -> dict[str, Any]:
+    told = {"content_type": "text/plain", "length": None, "digest": "md5-x", "revpos": 1}
+    return {"name": name, "url": url, **told, **changes}
 
 
 def page(*entries: dict[str, Any], following: str | None = None, **changes: Any) -> dict[str, Any]:
@@ -73,6 +81,26 @@ def test_a_document(tmp_path: Path) -> None:
     assert get(desk, f"{url}?token={TOKEN}") == Exit.DONE
     assert get(desk, f"{url}?token=other") == Exit.REFUSED
     assert not any(TOKEN in each for each in [*desk.notes.said, *desk.notes.failed])
+
+
+TEXT = b"some text\n" * 500
+
+
+@pytest.mark.parametrize(
+    ("stored", "done"),
+    [(Stored(TEXT), ""), (Stored.compressed(TEXT), ""), (Stored.encoded(gzip.compress(TEXT, mtime=0)), "+gunzip")],
+)
+def test_what_our_own_gateway_promises(tmp_path: Path, stored: Stored, done: str) -> None:
+    """However it is stored: its listing is true of it, and so is the pin of its address."""
+    house = House({"f.txt": stored})
+    desk = Desk(tmp_path, network=house.network)
+    url = f"http://gateway.example:{GATEWAY_PORT}/db/doc/"
+    for number in range(2):
+        assert get(desk, url, str(tmp_path / f"out{number}"), token=TOKEN) == Exit.DONE, desk.notes.failed
+        assert desk.read(f"out{number}/f.txt") == TEXT
+    pinned = f"{url}f.txt?token={TOKEN}&digest={quote(f'md5-{stored.etag}{done}', safe='')}"
+    assert get(desk, pinned, str(tmp_path / "pinned")) == Exit.DONE, desk.notes.failed
+    assert desk.read("pinned") == TEXT
 
 
 def test_all_pages(tmp_path: Path) -> None:
@@ -166,12 +194,91 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     assert [each.split(": ")[1] for each in desk.notes.failed] == ["a", "c"]
 
 
-@pytest.mark.parametrize(("first", "second"), [("a?", "a*"), ("A", "a"), ("x", "x")])
+@pytest.mark.parametrize(
+    ("first", "second"), [("a?", "a*"), ("A", "a"), ("x", "x"), ("caf\u00e9", "cafe\u0301"), ("d/x", "d/X")]
+)
 def test_two_names_that_become_one(tmp_path: Path, first: str, second: str) -> None:
     desk = Desk(tmp_path, Gallery([page(entry(first), entry(second))]).factory())
     assert get(desk, replaces=True) == Exit.LOCAL
     assert len(contents(desk)) == 1
     assert "the same name" in desk.notes.failed[0]
+
+
+def test_two_addresses_whose_files_have_one_name(tmp_path: Path) -> None:
+    """Not even if files may be replaced: what has just been loaded is not what was meant by that."""
+    desk = Desk(tmp_path, Gallery([]).factory())
+    urls = [location(f"http://files.example/{each}/f.bin") for each in ("fails", "a", "b")]
+    gallery = Gallery([], fails={"/fails"})
+    desk.network.listen(80, gallery.factory())
+    means = desk.means(replaces=True)
+    assert desk.do(Getting(means, f"{tmp_path}/").all(urls[1:])) == Exit.LOCAL
+    assert desk.read("f.bin") == b"/a/f.bin"
+    assert desk.do(Getting(means, f"{tmp_path}/").all([urls[0], urls[2]])) == Exit.REFUSED
+    assert desk.read("f.bin") == b"/b/f.bin", "what another command has loaded is replaced, and by the next address"
+
+
+def digests(content: bytes) -> dict[str, str]:
+    return {"sha-256": b64encode(sha256(content).digest()).decode(), "md5": b64encode(md5(content).digest()).decode()}
+
+
+PATH = b"/prefix/db/doc/a"
+
+
+@pytest.mark.parametrize(
+    ("told", "status"),
+    [
+        ({"length": len(PATH), "repr_digest": digests(PATH)}, Exit.DONE),
+        ({"length": len(PATH) + 1}, Exit.INCOMPLETE),
+        ({"repr_digest": {"sha-256": digests(b"x")["sha-256"]}}, Exit.INCOMPLETE),
+        ({"repr_digest": {"md5": digests(b"x")["md5"]}}, Exit.INCOMPLETE),
+        ({"repr_digest": {"sha-256": "AA==", "md5": "\ud800", "x": 1}}, Exit.DONE),
+        ({"repr_digest": {"sha-256": None, "md5": ["x"]}}, Exit.DONE),
+        ({"repr_digest": "x"}, Exit.DONE),
+    ],
+)
+@pytest.mark.parametrize("has_ranges", [True, False])
+def test_what_the_listing_tells_is_what_comes(
+    tmp_path: Path, told: dict[str, Any], status: Exit, has_ranges: bool
+) -> None:
+    gallery = Gallery([page(entry("a", **told))], has_ranges=has_ranges)
+    desk = Desk(tmp_path, gallery.factory())
+    assert get(desk) == status
+    assert contents(desk) == ({"out/a"} if status is Exit.DONE else set())
+
+
+PORTAL = [answer(200, b"<html>log in</html>", {"Content-Type": "text/html"})]
+UNFRAMED = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nshrt\r\n0\r\n\r\n"]
+
+
+@pytest.mark.parametrize(
+    ("told", "script", "status"),
+    [
+        ({"length": len(PATH)}, PORTAL, Exit.INCOMPLETE),
+        ({"length": len(PATH)}, UNFRAMED, Exit.WRONG),
+        ({"repr_digest": digests(PATH)}, PORTAL, Exit.WRONG),
+        ({"repr_digest": digests(b"shrt")}, UNFRAMED, Exit.DONE),
+    ],
+)
+def test_what_comes_without_a_word_is_measured_by_the_listing(
+    tmp_path: Path, told: dict[str, Any], script: Script, status: Exit
+) -> None:
+    gallery = Gallery([page(entry("a", **told))])
+    server = FileServer(b"", before=lambda asked: gallery.respond(asked) if asked.path.endswith("/") else script)
+    desk = Desk(tmp_path, server.factory())
+    assert get(desk) == status
+    assert contents(desk) == ({"out/a"} if status is Exit.DONE else set())
+    assert status is not Exit.DONE or "verified with sha-256" in desk.notes.said[0]
+
+
+def test_what_is_there_is_measured_by_the_listing(tmp_path: Path) -> None:
+    """Where nobody else tells a digest."""
+    gallery = Gallery([page(entry("a", repr_digest=digests(PATH)))], digests=())
+    desk = Desk(tmp_path, gallery.factory())
+    assert get(desk) == Exit.DONE
+    assert get(desk) == Exit.DONE
+    assert "is there already" in desk.notes.said[1]
+    (tmp_path / "out" / "a").write_bytes(b"other")
+    assert get(desk) == Exit.LOCAL
 
 
 def test_a_file_and_what_is_below_it(tmp_path: Path) -> None:
@@ -198,9 +305,17 @@ BAD: list[Any] = [
     {**page(), "next": 1},
     page(entry("a", 1)),  # type: ignore[arg-type]
     page({**entry("a"), "name": None}),
-    page({**entry("a"), "url": "http://["}),
     {name: value for name, value in page().items() if name != "rev"},
 ]
+
+
+@pytest.mark.parametrize("change", [{"name": "\ud800"}, {"url": "http://["}, {"url": "http://h/?\ud800"}, {"name": ""}])
+def test_one_that_cannot_be_asked_for_does_not_stop_the_others(tmp_path: Path, change: dict[str, Any]) -> None:
+    desk = Desk(tmp_path, Gallery([page({**entry("x"), **change}, entry("a"))]).factory())
+    assert get(desk) == Exit.INCOMPLETE
+    assert contents(desk) == {"out/a"}
+    assert len(desk.notes.failed) == 1
+    assert desk.notes.failed[0].isprintable()
 
 
 @pytest.mark.parametrize("data", BAD)
@@ -220,6 +335,25 @@ def test_a_page_without_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     desk = Desk(tmp_path, FileServer(b"", before=lambda _: [head + b"1000\r\n%b\r\n" % bytes(4096) * 100]).factory())
     with pytest.raises(Unusable, match="longer than 10000 bytes"):
+        desk.do(listing_of(desk.means(), location(URL)))
+
+
+def test_pages_that_are_too_long_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = page(entry("a"), following="?skip=1"), page(entry("b"))
+    both = len(json.dumps(first)) + len(json.dumps(second))
+    desk = Desk(tmp_path, Gallery([first, second]).factory())
+    monkeypatch.setattr("txcouchdl.cli.listings.LONGEST_LISTING", both)
+    assert len(desk.do(listing_of(desk.means(), location(URL))).attachments) == 2
+    monkeypatch.setattr("txcouchdl.cli.listings.LONGEST_LISTING", both - 1)
+    with pytest.raises(Unusable, match="longer than"):
+        desk.do(listing_of(desk.means(), location(URL)))
+
+
+def test_more_attachments_than_anybody_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = [page(entry("a"), following="?skip=1"), page(entry("b"))]
+    desk = Desk(tmp_path, Gallery(pages).factory())
+    monkeypatch.setattr("txcouchdl.cli.listings.MOST_ATTACHMENTS", 1)
+    with pytest.raises(Unusable, match="more than 1 attachments"):
         desk.do(listing_of(desk.means(), location(URL)))
 
 
@@ -246,7 +380,7 @@ def listing(*entries: dict[str, Any]) -> Any:
 
 
 def test_lines() -> None:
-    (listed,) = listing(entry("a\tb\x1b[2J")).attachments
+    (listed,) = listing(entry("a\tb\x1b[2J", length=3)).attachments
     assert line_of(listed) == "a\ufffdb\ufffd[2J\ttext/plain\t3\tmd5-x"
 
 
@@ -257,7 +391,7 @@ def test_what_is_not_known(length: Any) -> None:
 
 
 def test_json_has_no_secrets() -> None:
-    text = json_of(listing({**entry("ü\x1b"), "more": "s3cret", "repr_digest": {"md5": "x"}}))
+    text = json_of(listing({**entry("ü\x1b", length=3), "more": "s3cret", "repr_digest": {"md5": "x"}}))
     assert "s3cret" not in text
     assert text.isascii()
     assert json.loads(text) == {

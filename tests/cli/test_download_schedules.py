@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError
 
@@ -43,6 +43,10 @@ CONTENT: Final = {"noise": NOISE, "text": TEXT}
 PROXY_PORT: Final = 81
 
 
+#: Each of these is a whole download, or several.
+FEWER: Final = settings(max_examples=settings().max_examples // 2)
+
+
 def url(name: str) -> str:
     return f"http://gateway.example:{PROXY_PORT}/db/doc/{name}?token={TOKEN}"
 
@@ -71,6 +75,7 @@ class Scene:
         return True
 
 
+@FEWER
 @given(
     st.sampled_from(sorted(STORED)),
     fault_lists(len(NOISE), max_faults=4),
@@ -87,6 +92,7 @@ def test_any_schedule(name: str, faults: list[Fault], connections: int, least: i
             assert scene.get(name, connections=connections, least=least)
 
 
+@FEWER
 @given(st.integers(0, 2**32), st.floats(0.1, 0.7), st.integers(1, 5))
 def test_faults_that_do_not_cease(seed: int, rate: float, connections: int) -> None:
     with TemporaryDirectory() as directory:
@@ -109,6 +115,7 @@ def _lie(draw: random.Random) -> Fault:
     )
 
 
+@FEWER
 @given(st.integers(0, 2**32), st.sampled_from([0.02, 0.1, 1.0]), st.sampled_from(sorted(STORED)))
 @example(seed=1, rate=1.0, name="noise")
 def test_lies(seed: int, rate: float, name: str) -> None:
@@ -117,6 +124,7 @@ def test_lies(seed: int, rate: float, name: str) -> None:
         scene.get(name, connections=3, least=1000)
 
 
+@FEWER
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=4), st.integers(1, 4))
 def test_interrupted_anywhere(turns: list[int], connections: int) -> None:
     """As often as one likes: each run goes on with what the one before has left."""

@@ -6,12 +6,13 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from twisted.internet.defer import CancelledError
 
 from tests.cli.desk import PORT, URL, Desk, FileServer
 from tests.scripted import Asked, Mark, Script, answer
 from txcouchdl.cli import download
-from txcouchdl.cli.client import LONGEST_HEAD
+from txcouchdl.cli.connections import LONGEST_HEAD
 from txcouchdl.cli.outcomes import (
     BadRanges,
     Changed,
@@ -23,7 +24,10 @@ from txcouchdl.cli.outcomes import (
     Unusable,
     WrongDigest,
 )
+from txcouchdl.cli.record import read_record
+from txcouchdl.cli.spans import Spans
 from txcouchdl.cli.verify import Stopped
+from txcouchdl.cli.versions import Promise
 
 NOISE = random.Random(31).randbytes(20_000)
 OTHER = random.Random(32).randbytes(20_000)
@@ -250,9 +254,8 @@ def test_a_status_that_does_not(tmp_path: Path, status: int, is_late: bool) -> N
     with pytest.raises(Refused) as raised:
         desk.get()
     assert raised.value.status is Exit.REFUSED
-    # That the end is nearer than it was means another version, and of that there is nothing.
-    is_kept = is_late and status != 416
-    assert desk.names == ({"file.bin.part", "file.bin.part.state"} if is_kept else set())
+    # That the end is nearer than it was means another version; but of that nothing comes, either.
+    assert desk.names == ({"file.bin.part", "file.bin.part.state"} if is_late else set())
 
 
 def test_what_fails_ends_the_others(tmp_path: Path) -> None:
@@ -406,7 +409,20 @@ def test_without_ranges_it_is_given_up_where_nothing_new_comes(tmp_path: Path) -
     with pytest.raises(Passing, match="broke off"):
         desk.get()
     assert len(server.asked) == 11
-    assert "file.bin" not in desk.names
+    assert desk.names == set(), "nobody could go on with it"
+
+
+def test_interrupted_without_ranges(tmp_path: Path) -> None:
+    server = FileServer(NOISE, has_ranges=False)
+    cut(server, 5000, how=Mark.SILENCE)
+    desk = desk_for(tmp_path, server)
+    running = desk.start()
+    desk.network.run()
+    assert desk.read("file.bin.part") == NOISE[:5000]
+    running.cancel()
+    with pytest.raises(CancelledError):
+        desk.wait_for(running)
+    assert desk.names == set(), "nobody could go on with it"
 
 
 def chunked(body: bytes) -> bytes:
@@ -457,9 +473,7 @@ Lie = dict[str, str | None]
         {"Content-Range": "bytes 1000-19999/*"},
         {"Content-Range": "nonsense"},
         {"Repr-Digest": "sha-256=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:"},
-        {"ETag": None},
         {"ETag": '"other"'},
-        {"ETag": 'W/"version-1"'},
     ],
 )
 def test_a_range_that_lies(tmp_path: Path, lie: Lie) -> None:
@@ -476,6 +490,162 @@ def test_a_range_that_lies(tmp_path: Path, lie: Lie) -> None:
     desk.get(connections=1)
     assert_saved(desk, NOISE)
     assert 1 <= len(desk.notes.said) <= 3
+
+
+# Somebody else who answers.
+
+
+def begin(server: FileServer, desk: Desk, url: str = URL) -> None:
+    """A download of which the first thousand bytes are there."""
+    server.before = lambda asked: None if len(server.asked) < 2 else [answer(401, b"")]
+    with pytest.raises(Refused):
+        desk.get(url, connections=1)
+    assert_begun(desk)
+    server.asked.clear()
+    server.before = lambda _: None
+
+
+def assert_begun(desk: Desk) -> None:
+    """It is there, and nothing else."""
+    assert desk.names == {"file.bin.part", "file.bin.part.state"}
+    assert desk.read("file.bin.part").startswith(NOISE[:1000])
+
+
+PORTAL = b"<html>log in</html>"
+STRANGERS: list[dict[str, str]] = [
+    {},
+    {"ETag": 'W/"portal"'},
+    {"ETag": '"portal"'},
+    {"Repr-Digest": FileServer(PORTAL).fields()["Repr-Digest"]},
+]
+
+
+@pytest.mark.parametrize("fields", STRANGERS)
+@pytest.mark.parametrize("is_later", [False, True])
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_login_page_is_no_new_version(
+    tmp_path: Path, fields: dict[str, str], is_later: bool, elsewhere: bool
+) -> None:
+    """It is not saved under the file's name, and what there is stays; in the end the file comes."""
+    server = FileServer(NOISE)
+    desk = desk_for(tmp_path, server)
+    page = [answer(200, PORTAL, {"Content-Type": "text/html", **fields})]
+
+    def stand_in_the_way(asked: Asked) -> Script | None:
+        if len(server.asked) == 1 and not is_later:
+            return None
+        return page if asked.path == "/login" or not elsewhere else redirect("http://files.example/login")
+
+    if is_later:
+        begin(server, desk)
+    server.before = stand_in_the_way
+    with pytest.raises(Unusable, match="not what answered before") as raised:
+        desk.get()
+    assert raised.value.status is Exit.INCOMPLETE
+    assert not desk.notes.said, "nothing is begun anew"
+    assert_begun(desk)
+    server.before = lambda _: None
+    server.asked.clear()
+    desk.get()
+    assert server.ranges[0] == "bytes=1000-1999"
+    assert_saved(desk, NOISE)
+
+
+@pytest.mark.parametrize("lie", [{"ETag": None}, {"ETag": 'W/"version-1"'}, {"ETag": '"other"', "Repr-Digest": None}])
+def test_a_part_without_a_sign(tmp_path: Path, lie: Lie) -> None:
+    server = FileServer(NOISE)
+    desk = desk_for(tmp_path, server)
+    begin(server, desk)
+    server.heeds_if_range = False
+    server.changes = lie
+    with pytest.raises(Unusable, match="not what answered before"):
+        desk.get()
+    assert not desk.notes.said
+    assert_begun(desk)
+
+
+def test_a_login_page_behind_another_trouble(tmp_path: Path) -> None:
+    """What is there is of a version that had a tag, though nothing was accepted in this run."""
+    server = FileServer(NOISE, digests=())
+    desk = desk_for(tmp_path, server)
+    begin(server, desk)
+    server.before = lambda _: [answer(416, b"") if len(server.asked) == 1 else answer(200, PORTAL)]
+    with pytest.raises(Unusable, match="not what answered before"):
+        desk.get()
+    assert_begun(desk)
+
+
+def test_a_login_page_instead_of_all_of_it(tmp_path: Path) -> None:
+    """Where ranges turn out to be none, and the file is to be had in one piece."""
+    server = FileServer(NOISE)
+    desk = desk_for(tmp_path, server)
+    begin(server, desk)
+    server.has_ranges = False
+    server.before = lambda _: None if len(server.asked) == 1 else [answer(200, PORTAL)]
+    with pytest.raises(Unusable, match="not what answered before"):
+        desk.get()
+    assert_begun(desk)
+
+
+def test_what_is_there_and_was_not_promised(tmp_path: Path) -> None:
+    """A new listing says something else of the file: that it goes on is no use."""
+    server = FileServer(NOISE)
+    desk = desk_for(tmp_path, server)
+    begin(server, desk)
+    with pytest.raises(Unusable, match="another length"):
+        desk.get(promise=Promise(1))
+    assert len(server.asked) == 1
+    assert_begun(desk)
+
+
+def test_a_login_page_between_two_tries_in_one_piece(tmp_path: Path) -> None:
+    """Where there are no ranges, too: the server had a tag."""
+    server = FileServer(NOISE, has_ranges=False)
+    cut(server, 5000)
+    breaks_off = server.before
+    server.before = lambda asked: breaks_off(asked) if len(server.asked) < 3 else [answer(200, PORTAL)]
+    desk = desk_for(tmp_path, server)
+    with pytest.raises(Unusable, match="not what answered before"):
+        desk.get()
+    assert desk.names == set()
+
+
+PIN = "AAAAAAAAAAAAAAAAAAAAAA=="
+PINNED = f"{URL}&digest=md5-{PIN}"
+
+
+@pytest.mark.parametrize("has_ranges", [True, False])
+@pytest.mark.parametrize("etag", [None, '"other"', f'W/"{PIN}"', f'"{PIN}+gunzip"'])
+def test_what_is_not_what_is_pinned(tmp_path: Path, etag: str | None, has_ranges: bool) -> None:
+    server = FileServer(NOISE, etag=etag, has_ranges=has_ranges)
+    desk = desk_for(tmp_path, server)
+    with pytest.raises(Unusable, match="not the version that the address names"):
+        desk.get(PINNED)
+    assert desk.names == set()
+
+
+def test_what_is_pinned(tmp_path: Path) -> None:
+    """The tag is compared, and not the bytes: the MD5 may be of what is stored."""
+    server = FileServer(NOISE, etag=f'"{PIN}"')
+    desk = desk_for(tmp_path, server)
+    begin(server, desk, PINNED)
+    server.etag = '"other"'
+    with pytest.raises(Unusable, match="not the version that the address names"):
+        desk.get(PINNED)
+    assert_begun(desk)
+    server.etag = f'"{PIN}"'
+    assert desk.get(PINNED).verified_by == "sha-256"
+    assert_saved(desk, NOISE)
+
+
+def test_the_pin_of_what_is_there(tmp_path: Path) -> None:
+    server = FileServer(NOISE, etag=f'"{PIN}"')
+    desk = desk_for(tmp_path, server)
+    desk.get(PINNED)
+    assert desk.get(PINNED).was_there
+    server.etag = '"other"'
+    with pytest.raises(Unusable, match="not the version that the address names"):
+        desk.get(PINNED)
 
 
 def test_other_bytes_than_the_range_says(tmp_path: Path) -> None:
@@ -650,19 +820,53 @@ def test_a_directory_that_is_there(tmp_path: Path) -> None:
         desk.get(replaces=True)
 
 
-def test_what_another_address_left_is_not_gone_on_with(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["fifo", "link", "directory"])
+@pytest.mark.parametrize("replaces", [True, False])
+def test_what_is_no_file_is_not_replaced(tmp_path: Path, kind: str, replaces: bool) -> None:
+    """Seen before anything is loaded."""
+    server = FileServer(NOISE)
+    desk = desk_for(tmp_path, server)
+    there = tmp_path / "file.bin"
+    if kind == "fifo":
+        os.mkfifo(there)
+    elif kind == "link":
+        there.symlink_to(tmp_path)
+    else:
+        there.mkdir()
+    before = os.lstat(there)
+    with pytest.raises(LocalTrouble, match="is no file"):
+        desk.get(replaces=replaces)
+    assert os.path.samestat(os.lstat(there), before)
+    assert "GET" not in [each.method for each in server.asked]
+    assert desk.names == {"file.bin"}
+
+
+OTHER_URL = "http://files.example/db/other/file.bin?token=s3cret"
+
+
+def test_what_another_address_left_is_left_alone(tmp_path: Path) -> None:
     """Nor is it trusted because the tag is the same; with another token it is the same address."""
     server = FileServer(NOISE)
-    server.before = lambda asked: None if len(server.asked) < 2 else [answer(403, b"")]
     desk = desk_for(tmp_path, server)
-    with pytest.raises(Refused):
-        desk.get()
-    server.before = lambda _: None
-    part = tmp_path / "file.bin.part"
-    part.write_bytes(bytes(20_000))
-    server.asked.clear()
-    desk.get("http://files.example/db/other/file.bin?token=s3cret")
+    begin(server, desk)
+    with pytest.raises(LocalTrouble, match="is of another address; remove it, or choose another name"):
+        desk.get(OTHER_URL, replaces=True)
+    assert not server.asked
+    assert_begun(desk)
+
+
+def test_what_another_address_left_and_is_nothing(tmp_path: Path) -> None:
+    """It claims no byte, and is not trusted because the tag is the same."""
+    server = FileServer(NOISE)
+    desk = desk_for(tmp_path, server)
+    begin(server, desk)
+    state = tmp_path / "file.bin.part.state"
+    record = read_record(state.read_bytes())
+    assert record is not None
+    state.write_bytes(evolve(record, done=Spans()).write())
+    desk.get(OTHER_URL)
     assert server.ranges[0] == "bytes=0-999"
+    assert "if-range" not in server.asked[0].headers
     assert_saved(desk, NOISE)
 
 

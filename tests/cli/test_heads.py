@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 
 from txcouchdl.cli.heads import ContentRange, Head
 from txcouchdl.cli.outcomes import BadRanges, Changed, Passing, Refused, Trouble, Unusable
-from txcouchdl.cli.versions import Resumable, Version, part_version, require_success, whole_version
+from txcouchdl.cli.versions import (
+    Promise,
+    Resumable,
+    Version,
+    part_version,
+    require_no_less,
+    require_success,
+    whole_version,
+)
 from txcouchdl.protocol.ranges import ByteRange
 
 NAMES = ["content-length", "content-range", "etag", "repr-digest", "content-encoding", "retry-after", "date"]
@@ -128,8 +136,7 @@ def test_the_same_version(digests: dict[str, bytes]) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        Version('"y"', 100),
-        Version(None, 100),
+        Version('"y"', 100, {"md5": b"1"}),
         Version('"x"', 101),
         Version('"x"', None),
         Version('"x"', 100, {"md5": b"2"}),
@@ -138,6 +145,59 @@ def test_the_same_version(digests: dict[str, bytes]) -> None:
 def test_another_version(other: Version) -> None:
     with pytest.raises(Changed):
         VERSION.require(other)
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (Version('"x"', 100), Version(None, 100)),
+        (Version('"x"', 100), Version(None, 100, {"md5": b"1"})),
+        (Version('"x"', 100, {"md5": b"1"}), Version('"y"', 100)),
+        (Version(None, 100, {"md5": b"1"}), Version(None, 100)),
+    ],
+)
+def test_less_than_before(before: Version, now: Version) -> None:
+    """Nobody's file is another one because somebody else answers."""
+    with pytest.raises(Unusable, match="not what answered before"):
+        require_no_less(before, now)
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (Version('"x"', 100, {"md5": b"1"}), Version('"y"', 90, {"sha-256": b"2"})),
+        (Version('"x"', 100, {"md5": b"1"}), Version('"x"', 90)),
+        (Version('"x"', 100), Version('"y"', 90)),
+        (Version(None, 100), Version(None, None)),
+    ],
+)
+def test_as_much_as_before(before: Version, now: Version) -> None:
+    require_no_less(before, now)
+
+
+PROMISE = Promise(100, {"md5": b"1"}, "x")
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        Version('"y"', 100, {"md5": b"1"}),
+        Version(None, 100, {"md5": b"1"}),
+        Version('"x"', 0, {"md5": b"1"}),
+        Version('"x"', 100, {"md5": b"2"}),
+    ],
+)
+def test_what_was_not_promised(version: Version) -> None:
+    with pytest.raises(Unusable):
+        PROMISE.require(version)
+
+
+@pytest.mark.parametrize(
+    "version", [Version('"x"', 100, {"md5": b"1"}), Version('"x"', None), Version('"x"', 100, {"sha-256": b"2"})]
+)
+def test_what_was_promised(version: Version) -> None:
+    PROMISE.require(version)
+    Promise().require(version)
 
 
 def test_what_can_be_resumed() -> None:

@@ -14,9 +14,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.cli import vectors
+from tests.cli.command import Ended, run
 from tests.clients.served import DATABASE, Served, digest_of
 from tests.nodes import UNMEASURED
-from tests.running import ANY_PORT, curl, environment, nobody, running
+from tests.running import ANY_PORT, curl, nobody, running
 from txcouchdl.cli.main import cli
 
 TOKEN = "token-that-nobody-is-to-see"
@@ -59,13 +60,11 @@ def couchdl(*arguments: str, token: str | None = TOKEN, typed: str | None = None
     return result
 
 
-def process(*arguments: str, token: str = TOKEN) -> subprocess.CompletedProcess[str]:
-    """As a user starts it."""
-    command = [str(Path(sys.executable).with_name("couchdl")), *arguments]
-    variables = environment({"COUCHDL_TOKEN": token})
-    finished = subprocess.run(command, capture_output=True, text=True, env=variables, check=False, timeout=60)
-    assert TOKEN not in finished.stdout + finished.stderr
-    return finished
+def process(*arguments: str, token: str = TOKEN) -> Ended:
+    """In one of its own."""
+    ended = run(Path.cwd(), *arguments, COUCHDL_TOKEN=token)
+    assert TOKEN not in ended.out + ended.err
+    return ended
 
 
 def address(served: Served, name: str = NAME) -> str:
@@ -111,8 +110,8 @@ def test_a_pin(gateway: tuple[Served, list[str]]) -> None:
     served, more = gateway
     served.put(DOCUMENT, "pinned.bin", b"one", "application/x-thing")
     finished = process("link", address(served, "pinned.bin"), "--expires", "1h", "--pin", *more)
-    assert (finished.returncode, finished.stderr) == (0, "")
-    link = finished.stdout.strip()
+    assert (finished.status, finished.err) == (0, "")
+    link = finished.out.strip()
     assert parse_qs(urlsplit(link).query)["digest"] == [digest_of(b"one")]
     assert curl(link).body == b"one"
     served.put(DOCUMENT, "pinned.bin", b"two", "application/x-thing")
@@ -123,14 +122,14 @@ def test_a_pin(gateway: tuple[Served, list[str]]) -> None:
 def test_a_pin_of_what_does_not_open(gateway: tuple[Served, list[str]], token: str, name: str, status: int) -> None:
     served, more = gateway
     finished = process("link", address(served, name), "--expires", "1h", "--pin", *more, token=token)
-    assert (finished.returncode, finished.stdout) == (status, "")
-    assert finished.stderr.startswith("couchdl: ")
+    assert (finished.status, finished.out) == (status, "")
+    assert finished.err.startswith("couchdl: ")
 
 
 def test_a_pin_without_a_gateway() -> None:
     with nobody() as port:
         finished = process("link", f"http://127.0.0.1:{port}/db/doc/x", "--expires", "1h", "--pin", "--retries", "0")
-    assert (finished.returncode, finished.stdout) == (1, "")
+    assert (finished.status, finished.out) == (1, "")
 
 
 @pytest.mark.parametrize("vector", vectors.VECTORS, ids=lambda vector: str(vector["name"]))

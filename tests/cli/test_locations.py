@@ -16,6 +16,8 @@ from txcouchdl.cli.locations import BadLocation, Location, parse_location
         ("https://h:8443/ü b?q=ü", "https://h:8443/%C3%BC%20b?q=%C3%BC"),
         ("http://[::1]:8000/x", "http://[::1]:8000/x"),
         ("http://bücher.example/", "http://xn--bcher-kva.example/"),
+        ("http://straße.example/", "http://xn--strae-oqa.example/"),
+        ("http://BÜCHER。example/", "http://xn--bcher-kva.example/"),
         ("http://h/100%", "http://h/100%25"),
         ("http://h/a?b=%2B+c&d", "http://h/a?b=%2B+c&d"),
     ],
@@ -40,6 +42,7 @@ def test_urls(text: str, url: str) -> None:
         "http://h/\x00",
         "file:///etc/passwd",
         "http://[::1/",
+        "http://a\u0301\u200b\u2044b.example/",
         "http://h/" + "x" * 20_000,
     ],
 )
@@ -61,16 +64,16 @@ def test_any_text(text: str) -> None:
     assert " " not in url
 
 
-SECRET = parse_location("http://h/db/doc/f?token=s3cret&digest=md5-x&signature=s3cret&bare&expires=s3cret")
+SECRET = parse_location("http://h/db/doc/f?token=s3cret&digest=md5-x&signature=s3cret&s3cret&expires=s3cret")
 
 
 def test_no_secret_is_shown() -> None:
-    assert SECRET.shown == "http://h/db/doc/f?token=***&digest=***&signature=***&bare&expires=***"
+    assert SECRET.shown == "http://h/db/doc/f?token=***&digest=***&signature=***&***&expires=***"
     assert "s3cret" not in repr(SECRET)
 
 
 def test_identity_is_without_secrets() -> None:
-    same = parse_location("http://H:80/db/doc/f?expires=9&digest=md5-x&token=other&bare&download=n.txt")
+    same = parse_location("http://H:80/db/doc/f?expires=9&digest=md5-x&token=other&s3cret&download=n.txt")
     assert same.identity == SECRET.identity
 
 
@@ -101,6 +104,7 @@ def test_what_opens_itself() -> None:
         ("http://h/a/b", "/c?d=e", "http://h/c?d=e"),
         ("http://h/a", "https://g/x", "https://g/x"),
         ("https://h/a", "//g/x", "https://g/x"),
+        ("https://h/a", "/caf\xc3\xa9 \xc3\x83%C3%A9", "https://h/caf%C3%A9%20%C3%83%C3%A9"),
     ],
 )
 def test_redirects(at: str, field: str, url: str) -> None:
@@ -111,6 +115,22 @@ def test_redirects(at: str, field: str, url: str) -> None:
 def test_redirects_that_are_not_followed(field: str) -> None:
     with pytest.raises(BadLocation):
         parse_location("https://h/a").redirected(field)
+
+
+@pytest.mark.parametrize(
+    ("query", "pin"),
+    [
+        ("digest=md5-AAAAAAAAAAAAAAAAAAAAAA==", "AAAAAAAAAAAAAAAAAAAAAA=="),
+        ("token=x&digest=md5-A%2FAAAA%2BAAAAAAAAAAAAAAA%3D%3D%2Bgunzip", "A/AAAA+AAAAAAAAAAAAAAA==+gunzip"),
+        ("digest=md5-x", None),
+        ("digest", None),
+        ("digest=AAAAAAAAAAAAAAAAAAAAAA==", None),
+        ("xdigest=md5-AAAAAAAAAAAAAAAAAAAAAA==", None),
+        ("", None),
+    ],
+)
+def test_pins(query: str, pin: str | None) -> None:
+    assert parse_location(f"http://h/f?{query}").pin == pin
 
 
 def test_attachments() -> None:

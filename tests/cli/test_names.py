@@ -8,7 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from txcouchdl.cli.locations import parse_location
-from txcouchdl.cli.names import LONGEST, NEW_STATE, PART, STATE, name_of, safe_name, safe_path, shown
+from txcouchdl.cli.names import (
+    LONGEST,
+    MOST_SEGMENTS,
+    NEW_STATE,
+    PART,
+    STATE,
+    name_key,
+    name_of,
+    safe_name,
+    safe_path,
+    shown,
+)
+from txcouchdl.cli.outcomes import Unusable
 from txcouchdl.protocol.disposition import is_invisible
 
 
@@ -85,6 +97,19 @@ def test_a_long_name_keeps_its_extension() -> None:
 )
 def test_paths(name: str, path: tuple[str, ...]) -> None:
     assert safe_path(name) == path
+
+
+@pytest.mark.parametrize("name", ["", "/" * MOST_SEGMENTS, "a/" * 10**6])
+def test_what_is_no_path(name: str) -> None:
+    with pytest.raises(Unusable):
+        safe_path(name)
+    assert len(safe_path("/" * (MOST_SEGMENTS - 1))) == MOST_SEGMENTS
+
+
+@pytest.mark.parametrize(("name", "other"), [("A", "a"), ("caf\u00e9", "cafe\u0301"), ("CAF\u00c9", "cafe\u0301")])
+def test_names_that_may_be_one(name: str, other: str) -> None:
+    assert name_key(name) == name_key(other)
+    assert name_key("a") != name_key("b")
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,18 @@ def test_what_is_not_ours_is_left_alone(here: Place, tmp_path: Path, kind: str) 
     assert kind != "file" or theirs.read_bytes() == b"theirs"
 
 
+@pytest.mark.parametrize("has_final", [False, True])
+def test_a_file_with_another_name_is_left_alone(here: Place, tmp_path: Path, has_final: bool) -> None:
+    """Whose second name is not the one that it would have got from here."""
+    (tmp_path / "f.part").write_bytes(b"theirs")
+    os.link(tmp_path / "f.part", tmp_path / "backup")
+    if has_final:
+        (tmp_path / "f").write_bytes(b"another")
+    with pytest.raises(LocalTrouble, match="has another name"):
+        Part(here)
+    assert (tmp_path / "f.part").read_bytes() == b"theirs"
+
+
 def test_a_state_is_not_written_through_a_link(here: Place, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(b"theirs")
@@ -227,12 +239,85 @@ def test_without_hard_links(here: Place, tmp_path: Path, monkeypatch: pytest.Mon
         it.begin(record(it))
         it.finish(replaces=False)
     assert files(tmp_path) == {"f": bytes(10)}
+    assert os.listdir(tmp_path) == ["f"]
 
 
-def test_interrupted_between_two_names(here: Place, tmp_path: Path) -> None:
+def test_without_hard_links_nothing_is_replaced_either(
+    here: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with part(here) as it:
+        it.begin(record(it))
+        (tmp_path / "f").write_bytes(b"theirs")
+        with pytest.raises(LocalTrouble, match="meanwhile"):
+            it.finish(replaces=False)
+    assert files(tmp_path) == {"f": b"theirs", "f.part": bytes(10)}
+
+
+def test_what_is_complete_is_kept_where_its_name_is_taken(here: Place, tmp_path: Path) -> None:
+    """Though nobody could go on with it."""
+    with part(here) as it:
+        it.begin(evolve(record(it), etag=None, length=None))
+        it.write(0, b"abc")
+        (tmp_path / "f").write_bytes(b"theirs")
+        with pytest.raises(LocalTrouble, match="kept"):
+            it.finish(replaces=False)
+    assert files(tmp_path) == {"f": b"theirs", "f.part": b"abc"}
+
+
+@pytest.mark.parametrize("replaces", [True, False])
+@pytest.mark.parametrize("is_resumable", [True, False])
+def test_who_takes_the_name_behind_us(
+    here: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaces: bool, is_resumable: bool
+) -> None:
+    """Another process begins as soon as the part's name is free: its state is its own, and stays."""
+    others: list[Part] = []
+
+    def take_over(real: Callable[..., None], name: str) -> None:
+        def step(file: str, *arguments: object, **keywords: object) -> None:
+            real(file, *arguments, **keywords)
+            if file == "f.part" and not others:
+                others.append(Part(here))
+                others[0].begin(record(others[0], length=20))
+
+        monkeypatch.setattr(os, name, step)
+
+    with part(here) as it:
+        it.begin(record(it) if is_resumable else evolve(record(it), etag=None))
+        with monkeypatch.context() as monkeypatch:
+            take_over(os.replace if replaces else os.unlink, "replace" if replaces else "unlink")
+            it.finish(replaces)
+    assert files(tmp_path) == {"f": bytes(10), "f.part": bytes(20)}
+    others[0].close()
+    with part(here) as again:
+        assert again.recall() == record(again, length=20)
+
+
+def test_of_what_nobody_can_go_on_with_nothing_stays(here: Place, tmp_path: Path) -> None:
+    with part(here) as it:
+        it.begin(evolve(record(it), etag=None, length=None))
+        it.write(0, b"abc")
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_has_not_been_looked_at_stays(here: Place, tmp_path: Path) -> None:
+    leave_behind(here)
+    (tmp_path / "f.part.state").write_bytes(b"of a later version of this program")
+    with part(here) as it:
+        assert it.recall() is None
+    assert files(tmp_path) == {"f.part": b"abcd" + bytes(6)}
+
+
+@pytest.mark.parametrize("has_state", [True, False])
+def test_interrupted_between_two_names(here: Place, tmp_path: Path, has_state: bool) -> None:
     """A finished file is not written to, though the part's name still leads to it."""
     leave_behind(here)
     os.link(tmp_path / "f.part", tmp_path / "f")
+    if not has_state:
+        (tmp_path / "f.part.state").unlink()
     finished = (tmp_path / "f").read_bytes()
     with part(here) as it:
         assert it.recall() is None

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, composite
@@ -23,7 +24,9 @@ def records(draw: DrawFn) -> Record:
     done = Spans(ByteRange(first, draw(st.integers(first, length - 1))) for first in firsts)
     etag = draw(st.from_regex(r'"[\x21\x23-\x7e\x80-\xff]{0,20}"', fullmatch=True))
     address = hashlib.sha256(draw(st.binary())).hexdigest()
-    return Record(address=address, etag=etag, length=length, inode=draw(st.integers(0, 2**64)), done=done)
+    digests = draw(st.dictionaries(st.sampled_from(["md5", "sha-256"]), st.binary(max_size=4)))
+    inode = draw(st.integers(0, 2**64))
+    return Record(address=address, etag=etag, length=length, inode=inode, digests=digests, done=done)
 
 
 @given(records())
@@ -74,16 +77,19 @@ GOOD: dict[str, Any] = {
     "etag": '"x"',
     "length": 10,
     "inode": 1,
+    "digests": {"md5": "0a"},
     "done": [[0, 4]],
 }
 
 
 def test_the_format() -> None:
-    """A later version has to read it."""
+    """A later version has to read it; as this one reads those without digests."""
     done = Spans([ByteRange(0, 4)])
-    record = Record(address=ADDRESS, etag='"x"', length=10, inode=1, done=done)
+    record = Record(address=ADDRESS, etag='"x"', length=10, inode=1, digests={"md5": b"\x0a"}, done=done)
     assert read_record(_signed(GOOD)) == record
     assert record.write() == _signed(GOOD)
+    older = {name: value for name, value in GOOD.items() if name != "digests"}
+    assert read_record(_signed(older)) == evolve(record, digests={})
 
 
 @pytest.mark.parametrize(
@@ -107,6 +113,9 @@ def test_the_format() -> None:
         {"done": [[0]]},
         {"done": {"0": 4}},
         {"done": 1},
+        {"digests": ["md5"]},
+        {"digests": {"md5": "x"}},
+        {"digests": {"md5": 1}},
         {"more": 1},
     ],
 )

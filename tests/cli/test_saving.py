@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from txcouchdl.cli.record import Record
@@ -112,3 +112,24 @@ def test_a_full_disk_is_told() -> None:
     disk.waiting[0].errback(OSError(28, "No space left on device"))
     with pytest.raises(OSError, match="No space"):
         it.wrote()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_who_is_interrupted_saves_nevertheless(times: int) -> None:
+    """A thread goes on anyhow; nothing ends before it does, and what is there then is saved."""
+    disk = Disk()
+    it, clock = saver(disk)
+    wrote(disk, it, 3)
+    clock.advance(INTERVAL)
+    wrote(disk, it, 3)
+    results: list[Any] = []
+    settled = Deferred.fromCoroutine(it.settle())
+    settled.addBoth(results.append)
+    for _ in range(times):
+        settled.cancel()
+    assert not results
+    disk.waiting[0].callback(None)
+    assert not results
+    disk.waiting[1].callback(None)
+    assert disk.counts == [3, 6]
+    assert results[0].check(CancelledError)

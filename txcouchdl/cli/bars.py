@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from txcouchdl.cli.output import give_up
+
 #: Seconds between two looks of the bar.
 _INTERVAL: Final = 0.2
 
@@ -32,7 +34,14 @@ class Lines:
             self.fail(sentence)
 
     def fail(self, sentence: str) -> None:
-        sys.stderr.write(f"{sentence}\n")
+        if sys.stderr is None:
+            return
+        # Where nobody can be told, the other files are to be had all the same.
+        try:
+            sys.stderr.write(f"{sentence}\n")
+            sys.stderr.flush()
+        except OSError:
+            give_up(sys.stderr)
 
     def remark(self, sentence: str) -> None:
         pass
@@ -89,4 +98,4 @@ class Bar:
 
 
 def watcher_for_user(clock: IReactorTime, is_quiet: bool) -> Bar | Lines:
-    return Bar(clock) if sys.stderr.isatty() and not is_quiet else Lines(is_quiet)
+    return Bar(clock) if sys.stderr is not None and sys.stderr.isatty() and not is_quiet else Lines(is_quiet)

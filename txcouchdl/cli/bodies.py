@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -30,17 +29,18 @@ class Body(Protocol):
     """
     One body, to be delivered to.
 
+    :param abort: ends what brings it, at once. It may have ended by itself.
     :ivar ended: fires once, with an :class:`End`; or fails with :class:`Passing`, or with what taking it raised.
         Cancelled, it lets go of the connection.
     """
 
-    transport: Any
-
-    def __init__(self, take: Take, timeout: float, clock: IReactorTime) -> None:
+    def __init__(self, take: Take, abort: Callable[[], object], timeout: float, clock: IReactorTime) -> None:
         self._take = take
+        self._abort = abort
         self._timeout = timeout
         self._clock = clock
         self._stalled: IDelayedCall | None = None
+        self._is_over = False
         self.ended: Deferred[End] = Deferred(lambda _: self._finish(CancelledError()))
 
     def connectionMade(self) -> None:
@@ -51,7 +51,7 @@ class Body(Protocol):
         self._finish(Passing(f"no byte came for {self._timeout:g} seconds"))
 
     def dataReceived(self, data: bytes) -> None:
-        if self.ended.called:
+        if self._is_over:
             return
         if self._stalled is not None:
             self._stalled.reset(self._timeout)
@@ -76,13 +76,14 @@ class Body(Protocol):
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
+        if self._is_over:
+            return
+        self._is_over = True
+        if result not in (End.WHOLE, End.UNFRAMED):
+            # It is let go of first: who waits may ask for something else at once. That may tell its end here again.
+            self._abort()
         if self.ended.called:
             return
-        if result in (End.WHOLE, End.UNFRAMED):
-            self.ended.callback(result)
-            return
-        # It is let go of first: who waits may ask for something else at once.
-        self.transport.loseConnection()
         if isinstance(result, End):
             self.ended.callback(result)
         else:

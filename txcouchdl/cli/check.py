@@ -1,7 +1,6 @@
 """``couchdl check``: whether downloads from a server can be resumed, and are right then."""
 
 import json
-import sys
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ from txcouchdl.cli.findings import Finding, findings_of, is_right
 from txcouchdl.cli.locations import Location
 from txcouchdl.cli.options import Address, carry_out, common_of, common_options
 from txcouchdl.cli.outcomes import Exit
+from txcouchdl.cli.output import standard_output
 from txcouchdl.cli.probes import FIRST, MOST, Probe, Reply, known_from, probes_for
 from txcouchdl.cli.versions import require_success
 
@@ -40,10 +40,11 @@ def check(url: Location, as_json: bool, **others: Any) -> None:
 
     async def work(means: Means) -> int:
         findings = await examine(means, url)
-        if as_json:
-            click.echo(json_of(findings))
-        else:
-            sys.stdout.writelines(f"{each.verdict.value}  {each.subject}: {each.meaning}\n" for each in findings)
+        with standard_output() as out:
+            if as_json:
+                out.write(f"{json_of(findings)}\n")
+            else:
+                out.writelines(f"{each.verdict.value}  {each.subject}: {each.meaning}\n" for each in findings)
         return Exit.DONE if is_right(findings) else Exit.INCOMPLETE
 
     carry_out(common_of(**others), work)

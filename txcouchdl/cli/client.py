@@ -5,34 +5,29 @@ Nothing is decoded on the way: who resumes needs the representation's own bytes.
 for, and nowhere else.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final
 
 from attrs import field, frozen
 from OpenSSL import SSL
 from service_identity.exceptions import VerificationError
 from twisted.internet import error as errors
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IAddress, IReactorTime
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
-from twisted.web._newclient import HTTP11ClientProtocol
-from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.client import Agent
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IAgentEndpointFactory, IResponse
 
 from txcouchdl import __version__
 from txcouchdl.cli.bodies import Body, End, Take
+from txcouchdl.cli.connections import Pool
 from txcouchdl.cli.heads import Head
 from txcouchdl.cli.locations import BadLocation, Location
 from txcouchdl.cli.outcomes import Passing, Unusable
 
-_Result = TypeVar("_Result")
-
 #: Redirects that are followed, one after the other.
 MOST_REDIRECTS: Final = 5
-#: Bytes of an answer before its body, interim answers included. What comes in one piece with its end counts with it.
-LONGEST_HEAD: Final = 2**17
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _FIELDS: Final = {"Accept-Encoding": "identity", "User-Agent": f"couchdl/{__version__}"}
@@ -52,9 +47,10 @@ class Token:
 class Answer:
     """The head of an answer that has come, and its body, which is still to be taken or dropped."""
 
-    def __init__(self, head: Head, response: IResponse, timeout: float, clock: IReactorTime) -> None:
+    def __init__(self, head: Head, response: IResponse, pool: Pool, timeout: float, clock: IReactorTime) -> None:
         self.head = head
         self._response = response
+        self._pool = pool
         self._timeout = timeout
         self._clock = clock
         self._is_taken = False
@@ -64,9 +60,12 @@ class Answer:
         :raises Passing: if it breaks off, or stalls.
         """
         self._is_taken = True
-        body = Body(take, self._timeout, self._clock)
+        body = self._body(take)
         self._response.deliverBody(body)
         return await body.ended
+
+    def _body(self, take: Take) -> Body:
+        return Body(take, lambda: self._pool.abort(self._response), self._timeout, self._clock)
 
     async def read(self, most: int) -> bytes:
         """
@@ -93,7 +92,7 @@ class Answer:
         if self._is_taken:
             return
         self._is_taken = True
-        body = Body(lambda _: False, self._timeout, self._clock)
+        body = self._body(lambda _: False)
         body.ended.addErrback(lambda _: None)
         self._response.deliverBody(body)
         body.ended.cancel()
@@ -117,7 +116,7 @@ class Client:
         self._clock = reactor
         self._timeout = timeout
         self._token = token
-        self._pool = _Pool(reactor)  # type: ignore[no-untyped-call]
+        self._pool = Pool(reactor)
         self._pool.maxPersistentPerHost = connections
         self._agent: IAgent
         if endpoints is None:
@@ -169,10 +168,11 @@ class Client:
         read = {name.decode("latin-1").lower(): b", ".join(lines).decode("latin-1") for name, lines in names}
         if response.length is not UNKNOWN_LENGTH:
             read.setdefault("content-length", str(response.length))
-        return Answer(Head(response.code, read), response, self._timeout, self._clock)
+        return Answer(Head(response.code, read), response, self._pool, self._timeout, self._clock)
 
-    async def close(self) -> None:
-        await self._pool.closeCachedConnections()  # type: ignore[no-untyped-call]
+    def close(self) -> None:
+        """End all connections, without waiting for anybody."""
+        self._pool.close()
 
 
 def _fields(fields: Mapping[str, str], token: Token | None) -> Headers:
@@ -222,42 +222,3 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 def _is_untrusted(error: BaseException) -> bool:
     return isinstance(error, SSL.Error) and "certificate verify failed" in str(error)
-
-
-class _Connection(HTTP11ClientProtocol):
-    """One that does not read a head without an end: Twisted's would, for as long as there is memory."""
-
-    # Bytes since something was asked; None while nothing is waited for but a body.
-    _head: int | None = None
-    transport: Any
-
-    def request(self, request: Any) -> "Deferred[IResponse]":
-        self._head = 0
-        asked: Deferred[IResponse] = super().request(request)
-        return asked.addBoth(self._has_ended)
-
-    def _has_ended(self, result: _Result) -> _Result:
-        self._head = None
-        return result
-
-    def dataReceived(self, data: bytes) -> None:
-        if self._head is not None:
-            self._head += len(data)
-            if self._head > LONGEST_HEAD:
-                self.transport.abortConnection()
-                return
-        super().dataReceived(data)  # type: ignore[no-untyped-call]
-
-
-class _Factory(Factory):
-    noisy = False
-
-    def __init__(self, quiescent: Callable[[HTTP11ClientProtocol], None], _metadata: str) -> None:
-        self._quiescent = quiescent
-
-    def buildProtocol(self, addr: IAddress | None) -> _Connection:
-        return _Connection(self._quiescent)  # type: ignore[no-untyped-call]
-
-
-class _Pool(HTTPConnectionPool):
-    _factory: Any = _Factory

@@ -8,6 +8,10 @@ know the field, too. (If-Match would give a 412 two meanings, one of them that o
 of the version that was begun with is not written. Where there is no such tag, or ranges are wrong, the file is had in
 one piece.
 
+Not everything that answers is the server: there are login pages in the way. What is not what a listing or a pinned
+address has told, or has less to be believed by than what came before, is not taken for a new version; and what there
+is stays until the first answer of another is accepted.
+
 The digest is computed over what is on disk, and decides.
 """
 
@@ -31,13 +35,21 @@ from txcouchdl.cli.outcomes import (
     WrongDigest,
     local_trouble,
 )
-from txcouchdl.cli.part import Part, is_there, tidy
+from txcouchdl.cli.part import Part, is_there, require_file, tidy
 from txcouchdl.cli.places import Place
 from txcouchdl.cli.ranged import Ranges
 from txcouchdl.cli.record import Record
 from txcouchdl.cli.spans import Spans
 from txcouchdl.cli.verify import best_digest, is_as_promised
-from txcouchdl.cli.versions import Resumable, Version, part_version, require_success
+from txcouchdl.cli.versions import (
+    Promise,
+    Resumable,
+    Version,
+    part_version,
+    require_no_less,
+    require_success,
+    whole_version,
+)
 from txcouchdl.cli.whole import Whole
 from txcouchdl.protocol.ranges import ByteRange
 
@@ -48,12 +60,19 @@ _MOST_DAMAGES: Final = 1
 
 
 class Download:
-    """One, to be run once."""
+    """
+    One, to be run once.
 
-    def __init__(self, means: Means, location: Location, place: Place) -> None:
+    :param promise: what the file has to be; what its address pins is added to it.
+    """
+
+    def __init__(self, means: Means, location: Location, place: Place, promise: Promise | None = None) -> None:
         self._means = means
         self._location = location
         self._place = place
+        self._promise = evolve(promise or Promise(), tag=location.pin)
+        # The last version that was accepted, by this run or by the one before it.
+        self._before: Version | Resumable | None = None
         self._source = Source(means, location)
 
     async def run(self) -> Saved:
@@ -63,6 +82,7 @@ class Download:
         try:
             if is_there(self._place) and not self._means.replaces:
                 return await self._compare()
+            require_file(self._place)
             part = Part(self._place)
             try:
                 return await self._complete(part)
@@ -75,8 +95,9 @@ class Download:
         """What is there already may be the file."""
         answer = await self._source.insist("HEAD", {})
         answer.drop()
-        best = best_digest(answer.head.digests)
+        best = best_digest({**answer.head.digests, **self._promise.digests})
         if answer.head.status == 200 and best is not None:
+            self._promise.require(whole_version(answer.head))
             file, length = self._place.open()
             if await self._is_as_promised(file, *best):
                 tidy(self._place)
@@ -84,10 +105,10 @@ class Download:
         raise LocalTrouble(f"{self._place.shown}: is there already; --force replaces it")
 
     async def _complete(self, part: Part) -> Saved:
-        changes, damages, is_whole = _MOST_CHANGES, _MOST_DAMAGES, False
+        changes, damages, is_new, is_whole = _MOST_CHANGES, _MOST_DAMAGES, False, False
         while True:
             try:
-                version, length = await self._bring(part, is_whole)
+                version, length = await self._bring(part, is_new, is_whole)
                 return await self._finish(part, version, length)
             except Changed as change:
                 if isinstance(change, WrongDigest):
@@ -97,29 +118,58 @@ class Download:
                 if min(changes, damages) < 0:
                     part.discard()
                     raise
-                is_whole = is_whole or isinstance(change, BadRanges)
+                is_new, is_whole = True, is_whole or isinstance(change, BadRanges)
                 self._means.watcher.say(f"{self._place.shown}: {change.sentence}: beginning anew")
-                part.begin(self._record(part))
 
     def _record(self, part: Part, version: Resumable | None = None) -> Record:
         """Of a part of which nothing is there."""
-        etag, length = (None, None) if version is None else (version.validator, version.length)
-        return Record(address=self._location.identity, etag=etag, length=length, inode=part.inode)
+        address, inode = self._location.identity, part.inode
+        if version is None:
+            return Record(address=address, etag=None, length=None, inode=inode)
+        return Record(
+            address=address, etag=version.validator, length=version.length, digests=version.digests, inode=inode
+        )
 
-    async def _bring(self, part: Part, is_whole: bool) -> tuple[Version, int]:
-        """:return: the version that is on disk now, and how many bytes it has."""
+    def _accept(self, version: Version) -> None:
+        """:raises Unusable: if it is not to be had, whatever it is."""
+        self._promise.require(version)
+        if self._before is not None:
+            require_no_less(self._before, version)
+        self._before = version
+
+    async def _bring(self, part: Part, is_new: bool, is_whole: bool) -> tuple[Version, int]:
+        """
+        :param is_new: whether what is there is not gone on with.
+        :return: the version that is on disk now, and how many bytes it has.
+        """
         if is_whole:
             return await self._bring_whole(part)
-        record = part.recall()
-        if record is None or record.address != self._location.identity or record.etag is None or not record.length:
+        record = None if is_new else self._recalled(part)
+        if record is None or record.etag is None or not record.length:
             return await self._begin(part)
-        version = Resumable(record.etag, record.length)
+        version = Resumable(record.etag, record.length, record.digests)
+        self._before = version
         wanted = self._first_missing(record.done, record.length)
         answer = await self._source.insist("GET", range_fields(wanted, version))
         with dropped_on_error(answer):
             found = part_of(version, answer, wanted)
             version.require(found)
-            return await self._bring_ranges(part, record, evolve(version, digests=found.digests), answer)
+            self._promise.require(found)
+            known = evolve(version, digests={**version.digests, **found.digests})
+            return await self._bring_ranges(part, record, known, answer)
+
+    def _recalled(self, part: Part) -> Record | None:
+        """
+        What is known of what is there.
+
+        :raises LocalTrouble: if that is of something else, and somebody may still want it.
+        """
+        record = part.recall()
+        if record is None or record.address == self._location.identity:
+            return record
+        if record.done.count:
+            raise LocalTrouble(f"{part.shown}: is of another address; remove it, or choose another name with -o")
+        return None
 
     def _first_missing(self, done: Spans, length: int) -> ByteRange:
         """What the first request is for; of a file of which nothing is missing, its last byte."""
@@ -135,6 +185,7 @@ class Download:
                 return await self._bring_whole(part, answer)
             version = _begun_version(answer.head, wanted)
             if version is not None:
+                self._accept(Version(version.validator, version.length, version.digests))
                 record = self._record(part, version)
                 part.begin(record)
                 return await self._bring_ranges(part, record, version, answer)
@@ -156,7 +207,7 @@ class Download:
     async def _bring_whole(self, part: Part, answer: Answer | None = None) -> tuple[Version, int]:
         """All of it, on one connection, from its beginning, and again from there."""
         attempts = self._source.patience.attempts()
-        whole = Whole(self._means.watcher, self._source.patience, part, self._record(part))
+        whole = Whole(self._means.watcher, self._source.patience, part, self._record(part), self._accept)
         while True:
             try:
                 answer = answer or await self._source.ask("GET", {})
@@ -167,7 +218,10 @@ class Download:
                 await self._source.pause(attempts, trouble)
 
     async def _finish(self, part: Part, version: Version, length: int) -> Saved:
-        best = best_digest(version.digests or await self._learned(version))
+        if self._promise.length not in {None, length}:
+            raise WrongDigest("what came is not as long as the listing says")
+        told = {**version.digests, **self._promise.digests}
+        best = best_digest(told or await self._learned(version))
         if best is not None and not await self._is_as_promised(part.reader(), *best):
             raise WrongDigest("what came is not what its digest says")
         part.finish(self._means.replaces)
@@ -176,7 +230,7 @@ class Download:
     async def _learned(self, version: Version) -> Mapping[str, bytes]:
         """The server has sent all of the file now, and may have hashed it meanwhile."""
         try:
-            answer = await self._source.insist("HEAD", {})
+            answer = await self._source.ask("HEAD", {})
         except Trouble:
             return {}
         answer.drop()

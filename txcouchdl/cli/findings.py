@@ -60,6 +60,12 @@ def _length(replies: Replies) -> Finding:
         return Finding("HEAD", Verdict.WARN, f"answered with {head.status}: programs that look before they load do not")
     if head.length is None:
         return Finding("HEAD", Verdict.WARN, "tells no length: no progress can be shown")
+    told = replies["first"].head.content_range
+    if told is not None and told.complete_length not in {None, head.length}:
+        meaning = (
+            f"tells {head.length} bytes, and the ranges are of {told.complete_length}: downloads end too early or never"
+        )
+        return Finding("HEAD", Verdict.FAIL, meaning)
     return Finding("HEAD", Verdict.GOOD, f"tells the length: {head.length} bytes")
 
 

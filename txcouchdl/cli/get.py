@@ -14,6 +14,7 @@ from txcouchdl.cli.names import name_of, safe_path, shown
 from txcouchdl.cli.options import Address, carry_out, common_of, common_options
 from txcouchdl.cli.outcomes import Exit, LocalTrouble, Passing, Trouble, Unusable, local_trouble
 from txcouchdl.cli.places import Place, directory, place, place_inside
+from txcouchdl.cli.versions import Promise
 
 #: Connections that one file may have.
 MOST_CONNECTIONS: Final = 16
@@ -30,6 +31,8 @@ class Getting:
         self._means = means
         self._output = output
         self._status: int = Exit.DONE
+        # What it has got, so that nothing of that is replaced.
+        self._taken: set[tuple[int, int, str]] = set()
 
     async def all(self, locations: Sequence[Location]) -> int:
         """:return: the exit status: of the first that failed."""
@@ -50,8 +53,12 @@ class Getting:
         chosen = Path(self._output)
         return chosen / name_of(location) if self._output.endswith("/") or chosen.is_dir() else chosen
 
-    async def _one(self, location: Location, found: Place) -> None:
-        saved = await Download(self._means, location, found).run()
+    async def _one(self, location: Location, found: Place, promise: Promise | None = None) -> None:
+        # Two names may become one where not all of a name is fit for a file, or capitals do not count.
+        if found.key in self._taken:
+            raise LocalTrouble(f"{found.shown}: another file of this command has the same name here")
+        saved = await Download(self._means, location, found, promise).run()
+        self._taken.add(found.key)
         self._means.watcher.say(saved.sentence)
 
     async def _document(self, document: Location) -> None:
@@ -62,24 +69,17 @@ class Getting:
         except OSError as error:
             raise local_trouble(shown(str(root)), error) from None
         with directory(root) as descriptor:
-            taken: set[tuple[str, ...]] = set()
             for each in listing.attachments:
                 try:
-                    await self._attachment(each, descriptor, shown(str(root)), taken)
+                    await self._attachment(each, descriptor, shown(str(root)))
                 except Trouble as trouble:
                     self._failed(trouble, shown(each.name))
 
-    async def _attachment(self, listed: Listed, root: int, root_shown: str, taken: set[tuple[str, ...]]) -> None:
+    async def _attachment(self, listed: Listed, root: int, root_shown: str) -> None:
         if listed.location is None:
             raise Unusable("the server has no address for it")
-        path = safe_path(listed.name)
-        # Two names may become one where not all of a name is fit for a file, or capitals do not count.
-        key = tuple(segment.casefold() for segment in path)
-        if key in taken:
-            raise LocalTrouble("another attachment has the same name here")
-        taken.add(key)
-        with place_inside(root, path, root_shown) as found:
-            await self._one(listed.location, found)
+        with place_inside(root, safe_path(listed.name), root_shown) as found:
+            await self._one(listed.location, found, listed.promise)
 
     def _failed(self, trouble: Trouble, about: str) -> None:
         hint = "; to go on, run the same command again" if isinstance(trouble, Passing) else ""

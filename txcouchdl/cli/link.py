@@ -14,10 +14,11 @@ from attrs import evolve, frozen
 from txcouchdl.cli.asking import Means, Source
 from txcouchdl.cli.bearer import VARIABLE
 from txcouchdl.cli.durations import parse_end, parse_span
-from txcouchdl.cli.locations import Location
+from txcouchdl.cli.locations import TAG, Location
 from txcouchdl.cli.names import shown
 from txcouchdl.cli.options import Address, Common, carry_out, common_options
 from txcouchdl.cli.outcomes import Unusable, local_trouble
+from txcouchdl.cli.output import standard_output
 from txcouchdl.cli.patience import Limits
 from txcouchdl.cli.versions import require_success
 from txcouchdl.couch.names import AttachmentAddress, BadAddress, parse_address
@@ -27,8 +28,8 @@ from txcouchdl.links import Link, signing_key
 #: Parameters of an address that a link takes over from it, or takes the place of.
 _REPLACED: Final = frozenset({"token", "expires", "grace", "digest", "download", "rev", "signature"})
 
-#: An entity-tag that a digest can be told by: base64 of an MD5, and what was done to the bytes that it is of.
-_OPAQUE: Final = re.compile(r"[A-Za-z0-9+/]{22}==(?:\+gunzip)?", re.ASCII)
+#: An entity-tag that a digest can be told by.
+_OPAQUE: Final = re.compile(TAG, re.ASCII)
 
 
 @frozen
@@ -98,7 +99,12 @@ def link(
     order = Order(address, wanted, signing_key(_token(token_file, given), secret), others)
     if pin:
         carry_out(Common(Limits(retries, give_up, timeout), None), lambda means: _pin(means, order))
-    click.echo(order.signed.url)
+    _print(order)
+
+
+def _print(order: Order) -> None:
+    with standard_output() as out:
+        out.write(f"{order.signed.url}\n")
 
 
 def _link(path: str, end: int, grace: int | None, named: Mapping[str, str]) -> Link:
@@ -151,5 +157,5 @@ async def _pin(means: Means, order: Order) -> int:
     if etag is None or etag.weak or not _OPAQUE.fullmatch(etag.opaque):
         raise Unusable("the server tells no digest to pin it by")
     pinned = evolve(order, link=evolve(order.link, digest=f"md5-{etag.opaque}"))
-    click.echo(pinned.signed.url)
+    _print(pinned)
     return 0

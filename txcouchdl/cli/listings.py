@@ -6,6 +6,7 @@ address that the user gave: no page can lead to another server, or elsewhere on 
 """
 
 import json
+from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -15,10 +16,14 @@ from attrs import field, frozen
 from txcouchdl.cli.asking import Means, Source, dropped_on_error
 from txcouchdl.cli.locations import Location
 from txcouchdl.cli.outcomes import Passing, Unusable
-from txcouchdl.cli.versions import require_success
+from txcouchdl.cli.versions import Promise, require_success
+from txcouchdl.protocol.digests import MD5, SHA_256
 
 #: Bytes of one page.
 LONGEST_PAGE: Final = 2**24
+#: Bytes of all pages of one document, and attachments of it.
+LONGEST_LISTING: Final = 2**26
+MOST_ATTACHMENTS: Final = 100_000
 #: Pages of one document; each has 500 attachments at this gateway.
 MOST_PAGES: Final = 2000
 #: How often the pages are begun anew because the document is not what it was at the first of them.
@@ -26,6 +31,8 @@ _MOST_CHANGES: Final = 3
 
 #: What is told of an attachment, but its address: there is a secret in that.
 _TOLD: Final = ("name", "content_type", "length", "digest", "repr_digest", "revpos")
+#: Digests by which an attachment can be known, and how many bytes they have.
+_SIZES: Final[Mapping[str, int]] = {SHA_256: 32, MD5: 16}
 _TOLD_OF_DOCUMENT: Final = ("database", "id", "rev", "total")
 
 
@@ -47,6 +54,14 @@ class Listed:
         """What is told under a name, if it is text."""
         value = self.told.get(name)
         return value if isinstance(value, str) else None
+
+    @property
+    def promise(self) -> Promise:
+        """What the attachment has to be; what is told in a way that cannot be is not told."""
+        told = self.told.get("repr_digest")
+        decoded = {name: _digest(told.get(name)) for name in _SIZES} if isinstance(told, dict) else {}
+        digests = {name: each for name, each in decoded.items() if each is not None and len(each) == _SIZES[name]}
+        return Promise(self.length, digests)
 
     @property
     def length(self) -> int | None:
@@ -83,15 +98,25 @@ async def listing_of(means: Means, document: Location) -> Listing:
 
 
 async def _pages(means: Means, document: Location) -> list[Listing]:
-    pages = [await _page(means, document, document)]
-    while pages[-1].next is not None:
+    pages: list[Listing] = []
+    following: Location | None = document
+    length = count = 0
+    while following is not None:
         if len(pages) == MOST_PAGES:
             raise Unusable(f"the listing has more than {MOST_PAGES} pages")
-        pages.append(await _page(means, pages[-1].next, document))
+        body = await _page(means, following)
+        length += len(body)
+        if length > LONGEST_LISTING:
+            raise Unusable(f"the listing is longer than {LONGEST_LISTING} bytes")
+        pages.append(read_page(body, document))
+        count += len(pages[-1].attachments)
+        if count > MOST_ATTACHMENTS:
+            raise Unusable(f"the listing has more than {MOST_ATTACHMENTS} attachments")
+        following = pages[-1].next
     return pages
 
 
-async def _page(means: Means, location: Location, document: Location) -> Listing:
+async def _page(means: Means, location: Location) -> bytes:
     source = Source(means, location)
     attempts = source.patience.attempts()
     while True:
@@ -99,7 +124,7 @@ async def _page(means: Means, location: Location, document: Location) -> Listing
             answer = await source.ask("GET", {"Accept": "application/json"})
             with dropped_on_error(answer):
                 require_success(answer.head)
-                return read_page(await answer.read(LONGEST_PAGE), document)
+                return await answer.read(LONGEST_PAGE)
         except Passing as trouble:
             await source.pause(attempts, trouble)
 
@@ -123,8 +148,24 @@ def _listed(data: dict[str, Any], document: Location) -> Listed:
     name, url = data["name"], data["url"]
     if not isinstance(name, str):
         raise TypeError("a name is text")
-    location = None if url is None else document.attachment(name, _query(url))
-    return Listed(name, location, {each: data[each] for each in _TOLD if each in data})
+    if url is not None and not isinstance(url, str):
+        raise TypeError("an address is text")
+    return Listed(name, _location(name, url, document), {each: data[each] for each in _TOLD if each in data})
+
+
+def _location(name: str, url: str | None, document: Location) -> Location | None:
+    """One that cannot be said does not keep anybody from the others."""
+    try:
+        return None if url is None else document.attachment(name, _query(url))
+    except ValueError:
+        return None
+
+
+def _digest(text: Any) -> bytes | None:
+    try:
+        return b64decode(text, validate=True) if isinstance(text, str) else None
+    except ValueError:
+        return None
 
 
 def _query(url: Any) -> str:

@@ -5,8 +5,9 @@ Where something is: URLs, taken apart strictly, shown without their secrets, com
 import hashlib
 import re
 from typing import Final
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
+import idna
 from attrs import evolve, field, frozen
 
 from txcouchdl.couch.names import quote_segment
@@ -19,6 +20,9 @@ _HOST: Final = re.compile(r"[a-z0-9_.-]{1,253}|[0-9a-f:.]{2,45}", re.ASCII)
 # All that RFC 3986 lets stand in a path or a query; what is not is encoded.
 _SAFE: Final = "%/:@!$&'()*+,;=-._~?[]"
 _ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
+#: Of a gateway's entity-tags, what stands between the quotes: an MD5, and what was done to the bytes that it is of.
+TAG: Final = r"[A-Za-z0-9+/]{22}==(?:\+gunzip)?"
+_PIN: Final = re.compile(f"md5-({TAG})", re.ASCII)
 #: Parameters that open something, and others that change nothing of what is opened.
 _SECRETS: Final = frozenset({"token", "expires", "grace", "signature"})
 _IMMATERIAL: Final = _SECRETS | {"download"}
@@ -68,8 +72,8 @@ class Location:
 
     @property
     def shown(self) -> str:
-        """Fit for eyes and logs: of the query, the names."""
-        hidden = "&".join(f"{name}=***" if is_valued else name for name, is_valued, _ in self._parameters())
+        """Fit for eyes and logs: of the query, the names. What is no name and value may be a secret itself."""
+        hidden = "&".join(f"{name}=***" if is_valued else "***" for name, is_valued, _ in self._parameters())
         return f"{self.base}{self.path}" + (f"?{hidden}" if hidden else "")
 
     @property
@@ -88,6 +92,13 @@ class Location:
         """Whether there is a secret in it, so that no other has to be shown."""
         return any(name in {"token", "signature"} for name, _, _ in self._parameters())
 
+    @property
+    def pin(self) -> str | None:
+        """Of the entity-tag of what it opens, what stands between the quotes, where it names that (``digest=``)."""
+        digests = (text.partition("=")[2] for name, _, text in self._parameters() if name == "digest")
+        found = _PIN.fullmatch(unquote(next(digests, "")))
+        return None if found is None else found[1]
+
     def _parameters(self) -> list[tuple[str, bool, str]]:
         """Of each, its name, whether it has a value, and all of it."""
         parts = [text.partition("=") for text in self.query.split("&") if text]
@@ -105,8 +116,10 @@ class Location:
         """
         Where a Location field leads from here (RFC 9110, section 10.2.2).
 
+        :param field: a character for each byte; those that are not ASCII are taken as they are, encoded or not.
         :raises BadLocation: if it leads nowhere, or from TLS to where there is none.
         """
+        field = "".join(each if each.isascii() else f"%{ord(each):02X}" for each in field)
         if not field.isprintable():
             raise BadLocation("it has control characters in it")
         try:
@@ -128,7 +141,7 @@ def parse_location(text: str) -> Location:
     try:
         parts = urlsplit(text)
         port = parts.port
-        host = (parts.hostname or "").encode("idna").decode("ascii") if parts.hostname else ""
+        host = _ascii_host(parts.hostname or "")
     except ValueError:
         raise BadLocation("it cannot be read") from None
     if parts.scheme not in _PORTS or not _HOST.fullmatch(host):
@@ -137,6 +150,15 @@ def parse_location(text: str) -> Location:
         raise BadLocation("it has a user's name in it")
     path = _encoded(parts.path) or "/"
     return Location(parts.scheme, host, _PORTS[parts.scheme] if port is None else port, path, _encoded(parts.query))
+
+
+def _ascii_host(host: str) -> str:
+    """
+    As browsers have it (UTS 46, not transitional): Python's own codec leads to other hosts, and a token with it.
+
+    :raises ValueError: if there can be no such host.
+    """
+    return host if host.isascii() else idna.encode(host, uts46=True, transitional=False).decode("ascii")
 
 
 def _encoded(text: str) -> str:

@@ -1,7 +1,6 @@
 """``couchdl ls``: what a document has."""
 
 import json
-import sys
 from typing import Any
 
 import click
@@ -16,6 +15,7 @@ from txcouchdl.cli.locations import Location
 from txcouchdl.cli.names import shown
 from txcouchdl.cli.options import Address, carry_out, common_of, common_options
 from txcouchdl.cli.outcomes import Exit
+from txcouchdl.cli.output import standard_output
 
 
 @click.command()
@@ -32,12 +32,13 @@ def ls(url: Location, as_json: bool, **others: Any) -> None:
 
     async def work(means: Means) -> int:
         listing = await listing_of(means, url)
-        if as_json:
-            click.echo(json_of(listing))
-        elif sys.stdout.isatty():
-            Console(markup=False, highlight=False, emoji=False).print(_table(listing))
-        else:
-            sys.stdout.writelines(f"{line_of(each)}\n" for each in listing.attachments)
+        with standard_output() as out:
+            if as_json:
+                out.write(f"{json_of(listing)}\n")
+            elif out.isatty():
+                Console(file=out, markup=False, highlight=False, emoji=False).print(_table(listing))
+            else:
+                out.writelines(f"{line_of(each)}\n" for each in listing.attachments)
         return Exit.DONE
 
     carry_out(common_of(**others), work)

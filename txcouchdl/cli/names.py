@@ -7,10 +7,12 @@ to us.
 """
 
 import re
+import unicodedata
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from txcouchdl.cli.locations import Location
+from txcouchdl.cli.outcomes import Unusable
 from txcouchdl.protocol.disposition import is_invisible
 
 #: Behind the name of a file that is not complete.
@@ -21,6 +23,9 @@ NEW_STATE: Final = f"{STATE}.new"
 
 #: Bytes of a name: file systems take 255, of which the longest of these endings takes some.
 LONGEST: Final = 255 - len(NEW_STATE)
+
+#: Directories below each other, and the file, that a name may lead to.
+MOST_SEGMENTS: Final = 32
 
 _LONGEST_EXTENSION: Final = 32
 _OURS: Final = (PART, STATE, NEW_STATE)
@@ -42,8 +47,20 @@ def safe_name(text: str) -> str:
 
 
 def safe_path(text: str) -> tuple[str, ...]:
-    """The segments of an attachment's name, which may have slashes in it, from the outermost directory inwards."""
-    return tuple(safe_name(segment) for segment in text.split("/"))
+    """
+    The segments of an attachment's name, which may have slashes in it, from the outermost directory inwards.
+
+    :raises Unusable: if there are too many, or there is no name.
+    """
+    segments = text.split("/", MOST_SEGMENTS)
+    if len(segments) > MOST_SEGMENTS or not text:
+        raise Unusable("this is no name for a file")
+    return tuple(safe_name(segment) for segment in segments)
+
+
+def name_key(name: str) -> str:
+    """What is the same for two names that may become one: there are file systems that know no capitals."""
+    return unicodedata.normalize("NFC", name.casefold())
 
 
 def name_of(location: Location) -> str:

@@ -127,6 +127,6 @@ def carry_out(
             raise
         finally:
             watcher.close()
-            await client.close()
+            client.close()
 
     run(main)

@@ -6,9 +6,11 @@ Whatever ends this process or this machine, the state claims nothing that is not
 - bytes are fsynced before a state claims them, and a new state takes the place of the old one in one step;
 - before bytes of another version are written, a state is durable that claims none;
 - a state names the inode of its file, so that it is not taken for another file's;
-- the file gets its name last, complete and verified; then the ``.part`` goes, and then its state.
+- the file gets its name last, complete and verified; then the state goes, and then the ``.part``: whoever takes that
+  name next has a state of his own.
 
-One process at a time, by a lock on the ``.part`` itself. What is not ours is left alone.
+One process at a time, by a lock on the ``.part`` itself. What is not ours is left alone. What nobody could go on with
+does not stay.
 """
 
 import contextlib
@@ -45,6 +47,9 @@ class Part:
         self._name = f"{place.name}{PART}"
         self._state = f"{place.name}{STATE}"
         self.shown = f"{place.shown}{PART}"
+        # Until something is begun anew, what is there is not ours to judge.
+        self._is_worth_keeping = True
+        self._is_gone = False
         try:
             self._file = self._locked()
         except BlockingIOError:
@@ -74,6 +79,9 @@ class Part:
         if not stat.S_ISREG(found.st_mode):
             raise LocalTrouble(f"{self.shown}: is no file")
         if found.st_nlink > 1:
+            finished = _stat(self._place, self._place.name)
+            if finished is None or not os.path.samestat(finished, found):
+                raise LocalTrouble(f"{self.shown}: is in the way, and has another name; remove it")
             # Between its two names somebody was interrupted.
             os.unlink(self._name, dir_fd=self._place.directory)
             return False
@@ -87,14 +95,19 @@ class Part:
 
     def recall(self) -> Record | None:
         """What is known of its bytes; ``None`` if nothing is that could be relied on."""
+        record = self._recorded()
+        if record is None or os.fstat(self._file).st_size != (record.length or 0):
+            return None
+        return record
+
+    def _recorded(self) -> Record | None:
+        """What the state says, if it is of this file."""
         if (named := _stat(self._place, self._state)) is None or not stat.S_ISREG(named.st_mode):
             return None
         file = os.open(self._state, os.O_RDONLY | os.O_NONBLOCK | _FLAGS, dir_fd=self._place.directory)
         with open(file, "rb") as stream:
             record = read_record(stream.read(LONGEST + 1))
-        if record is None or record.inode != self.inode or os.fstat(self._file).st_size != (record.length or 0):
-            return None
-        return record
+        return record if record is not None and record.inode == self.inode else None
 
     def begin(self, record: Record) -> None:
         """
@@ -102,6 +115,7 @@ class Part:
 
         :raises LocalTrouble: if there is not enough.
         """
+        self._is_worth_keeping = record.etag is not None
         self._write_state(evolve(record, done=Spans()))
         self._place.settle()
         os.ftruncate(self._file, 0)
@@ -148,44 +162,58 @@ class Part:
         :raises LocalTrouble: if there is one, and it may not.
         """
         os.fsync(self._file)
-        if replaces:
+        if replaces or not self._link():
             self._rename()
-        else:
-            self._link()
-        self._remove(self._state)
+        self._is_gone = True
         self._place.settle()
 
-    def _link(self) -> None:
-        """Unlike rename(2), link(2) never takes the place of something."""
+    def _link(self) -> bool:
+        """
+        Unlike rename(2), link(2) never takes the place of something.
+
+        :return: whether there are links here.
+        """
         here = self._place.directory
         try:
             os.link(self._name, self._place.name, src_dir_fd=here, dst_dir_fd=here, follow_symlinks=False)
         except FileExistsError:
-            raise LocalTrouble(f"{self._place.shown}: has come into being meanwhile; {self.shown} is kept") from None
+            raise self._has_come_into_being() from None
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            self._rename()
-        else:
-            self._remove(self._name)
+            # Between this look and the renaming is a moment in which what comes into being is replaced.
+            if is_there(self._place):
+                raise self._has_come_into_being() from None
+            return False
+        self._remove(self._state)
+        self._remove(self._name)
+        return True
+
+    def _has_come_into_being(self) -> LocalTrouble:
+        self._is_worth_keeping = True
+        return LocalTrouble(f"{self._place.shown}: has come into being meanwhile; {self.shown} is kept")
 
     def _rename(self) -> None:
         here = self._place.directory
         os.replace(self._name, self._place.name, src_dir_fd=here, dst_dir_fd=here)
+        # Another process may have taken the old name already: its state is not ours.
+        if self._recorded() is not None:
+            self._remove(self._state)
 
     def discard(self) -> None:
         """Remove it, and what is known of it."""
-        self._remove(self._name)
+        self._is_gone = True
         self._remove(self._state)
+        self._remove(self._name)
 
     def _remove(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._place.directory)
 
     def close(self) -> None:
-        """Let go of it, and of the lock; of what has no byte nothing stays."""
+        """Let go of it, and of the lock; of what has no byte, or nobody could go on with, nothing stays."""
         try:
-            if os.fstat(self._file).st_size == 0 and os.fstat(self._file).st_nlink:
+            if not self._is_gone and (os.fstat(self._file).st_size == 0 or not self._is_worth_keeping):
                 self.discard()
         finally:
             os.close(self._file)
@@ -194,6 +222,13 @@ class Part:
 def is_there(place: Place) -> bool:
     """Whether something has the name already."""
     return _stat(place, place.name) is not None
+
+
+def require_file(place: Place) -> None:
+    """:raises LocalTrouble: if something has the name that is no file, and so is not to be replaced by one."""
+    found = _stat(place, place.name)
+    if found is not None and not stat.S_ISREG(found.st_mode):
+        raise LocalTrouble(f"{place.shown}: is there already, and is no file")
 
 
 def tidy(place: Place) -> None:

@@ -6,6 +6,7 @@ those above it.
 """
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Final
 
 from attrs import field, frozen
 
+from txcouchdl.cli.names import name_key
 from txcouchdl.cli.names import shown as safely
 from txcouchdl.cli.outcomes import LocalTrouble, local_trouble
 
@@ -38,9 +40,24 @@ class Place:
 
         :return: a descriptor, to be closed by who has it, and its length.
         :raises OSError: if it cannot be read.
+        :raises LocalTrouble: if it is no file.
         """
         file = os.open(self.name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.directory)
-        return file, os.fstat(file).st_size
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode):
+            os.close(file)
+            raise LocalTrouble(f"{self.shown}: is there already, and is no file")
+        return file, found.st_size
+
+    @property
+    def key(self) -> tuple[int, int, str]:
+        """
+        What is the same for two places that may be one.
+
+        :raises OSError: if the directory cannot be looked at.
+        """
+        found = os.fstat(self.directory)
+        return found.st_dev, found.st_ino, name_key(self.name)
 
     def settle(self) -> None:
         """

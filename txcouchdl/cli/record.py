@@ -7,6 +7,7 @@ no secrets in it: of the address there is a digest, made without those.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 from attrs import field, frozen
@@ -29,6 +30,7 @@ class Record:
     :ivar etag: the strong entity-tag of its version, as on the wire; ``None`` if there is none, and so nothing of it
         can be gone on with.
     :ivar length: of that version; ``None`` if not known.
+    :ivar digests: of that version, as far as they were told.
     :ivar inode: of the file on disk.
     :ivar done: what of it is on disk, surely.
     """
@@ -37,6 +39,7 @@ class Record:
     etag: str | None = field(validator=optional(matches_re(_ETAG)))
     length: int | None = field(validator=optional(ge(0)))
     inode: int = field(validator=ge(0))
+    digests: Mapping[str, bytes] = field(factory=dict)
     done: Spans = field(factory=Spans)
 
     def __attrs_post_init__(self) -> None:
@@ -52,6 +55,7 @@ class Record:
             "etag": self.etag,
             "length": self.length,
             "inode": self.inode,
+            "digests": {name: digest.hex() for name, digest in self.digests.items()},
             "done": [[each.first, each.last] for each in self.done],
         }
         line = json.dumps(members).encode("ascii")
@@ -68,7 +72,8 @@ def read_record(data: bytes) -> Record | None:
         if members.pop("format") != _FORMAT:
             return None
         done = Spans(ByteRange(_position(first), _position(last)) for first, last in members.pop("done"))
-        return Record(done=done, **members)
+        digests = {name: bytes.fromhex(digest) for name, digest in members.pop("digests", {}).items()}
+        return Record(done=done, digests=digests, **members)
     # Whoever can write a right sum can write anything before it.
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None

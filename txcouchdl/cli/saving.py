@@ -1,9 +1,9 @@
 """Keeps the state of a download on disk up to date, while it goes on."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from txcouchdl.cli.part import Part
@@ -63,25 +63,33 @@ class Saver:
 
     async def settle(self) -> None:
         """
-        All that is there now is saved, and nothing will be any more.
+        All that is there now is saved, and nothing will be any more. Cancelled, it does that nevertheless, and says so
+        then.
 
         :raises OSError: as :meth:`wrote`.
         """
         if self._next is not None:
             self._next.cancel()
             self._next = None
-        await self._end_of_saving()
+        is_cancelled = await self._end_of_saving()
         if self._record() != self._saved:
             self._begin()
-            await self._end_of_saving()
+            is_cancelled = await self._end_of_saving() or is_cancelled
         if self._error is not None:
             raise self._error
+        if is_cancelled:
+            raise CancelledError
 
-    def _end_of_saving(self) -> Awaitable[None]:
-        """Without its being cancelled by who waits: a thread goes on anyhow."""
-        ended: Deferred[None] = Deferred(lambda _: None)
-        if self._saving is None:
-            ended.callback(None)
-        else:
-            self._saving.addBoth(ended.callback)
-        return ended
+    async def _end_of_saving(self) -> bool:
+        """:return: whether it was cancelled meanwhile: a thread goes on anyhow, and nothing may be closed before."""
+        is_cancelled = False
+        saving = self._saving
+        while saving is not None and not saving.called:
+            # Of its own, so that what is cancelled is the waiting, and not the saving.
+            ended: Deferred[None] = Deferred()
+            saving.addBoth(ended.callback)
+            try:
+                await ended
+            except CancelledError:
+                is_cancelled = True
+        return is_cancelled

@@ -5,6 +5,8 @@ from typing import Final
 
 import click
 
+from txcouchdl.cli.output import standard_output
+
 #: Bytes: 256 bits.
 _STRENGTH: Final = 32
 
@@ -16,4 +18,5 @@ def token() -> None:
 
     Put it into a document's download_token; or into the file of --link-secret-file.
     """
-    click.echo(secrets.token_urlsafe(_STRENGTH))
+    with standard_output() as out:
+        out.write(f"{secrets.token_urlsafe(_STRENGTH)}\n")

@@ -55,11 +55,57 @@ class Resumable:
     digests: Mapping[str, bytes] = field(factory=dict)
 
     def require(self, other: Version) -> None:
-        """:raises Changed: unless the other one is this."""
+        """
+        :raises Changed: unless the other one is this.
+        :raises Unusable: if it is none of this file.
+        """
         if (self.validator, self.length) != (other.validator, other.length):
+            require_no_less(self, other)
             raise Changed("the file has changed on the server")
         if any(other.digests.get(name, digest) != digest for name, digest in self.digests.items()):
             raise Changed("the server says two things of what should be the same file")
+
+
+@frozen
+class Promise:
+    """
+    What a file has to be, by what was told of it before it was asked for.
+
+    :ivar length: ``None`` if nothing was told.
+    :ivar digests: of all of it, by algorithm.
+    :ivar tag: of its entity-tag, what stands between the quotes; ``None`` for any.
+    """
+
+    length: int | None = None
+    digests: Mapping[str, bytes] = field(factory=dict)
+    tag: str | None = None
+
+    def require(self, version: Version) -> None:
+        """
+        Compare as far as both are known.
+
+        :raises Unusable: if it is another.
+        """
+        if self.tag is not None and version.validator != f'"{self.tag}"':
+            raise Unusable("what answers has not the version that the address names")
+        if version.length not in {None, self.length} and self.length is not None:
+            raise Unusable("what answers has another length than the listing says; a new listing may say more")
+        if any(version.digests.get(name, digest) != digest for name, digest in self.digests.items()):
+            raise Unusable("what answers has another digest than the listing says; a new listing may say more")
+
+
+def require_no_less(before: Version | Resumable, now: Version) -> None:
+    """
+    Tell a file that has changed from a server that is another one: a login page, say, that is in the way of everything.
+
+    :raises Unusable: if now there is nothing to tell versions by, or to verify them with, where there was before.
+    """
+    if now.validator is not None and now.validator == before.validator:
+        return
+    if (before.validator is not None and now.validator is None) or (before.digests and not now.digests):
+        raise Unusable(
+            "what answers now is not what answered before; if it is to be had all the same, remove what there is of it"
+        )
 
 
 def whole_version(head: Head) -> Version:
@@ -88,9 +134,11 @@ def raise_for_whole(version: Resumable, head: Head) -> NoReturn:
     """
     :param head: of a 200 where a range was asked for on condition of a version.
     :raises Changed: saying what that means.
+    :raises Unusable: if it is none of this file.
     """
     if head.validator == version.validator:
         raise BadRanges("the server sends all of the file, and not the part that was asked for")
+    require_no_less(version, whole_version(head))
     raise Changed("the file has changed on the server")
 
 

@@ -1,5 +1,7 @@
 """A file in one piece, into its part: where ranges cannot be had, or not be told from those of other versions."""
 
+from collections.abc import Callable
+
 from txcouchdl.cli.bodies import End
 from txcouchdl.cli.client import Answer
 from txcouchdl.cli.outcomes import Unusable
@@ -15,13 +17,17 @@ class Whole:
     Tries to bring one file, each from its beginning.
 
     :param record: claims nothing.
+    :param accept: raises :class:`Trouble` if a version is not to be had; what there is stays then.
     """
 
-    def __init__(self, watcher: Watcher, patience: Patience, part: Part, record: Record) -> None:
+    def __init__(
+        self, watcher: Watcher, patience: Patience, part: Part, record: Record, accept: Callable[[Version], None]
+    ) -> None:
         self._watcher = watcher
         self._patience = patience
         self._part = part
         self._record = record
+        self._accept = accept
         self._position = 0
         # Bytes that come for a second time are no progress.
         self._furthest = 0
@@ -32,12 +38,13 @@ class Whole:
 
         :return: what came, and how many bytes it has.
         :raises Passing: if that was not all.
-        :raises Unusable: if nobody can tell whether it was.
+        :raises Unusable: if nobody can tell whether it was, or if it is not accepted.
         """
         require_success(answer.head)
         if answer.head.status != 200:
             raise Unusable("the server sends a part of the file where all of it was asked for")
         version = whole_version(answer.head)
+        self._accept(version)
         self._part.begin(self._record)
         self._part.require_room(version.length or 0)
         self._watcher.sized(version.length, 0)
