@@ -18,6 +18,7 @@ from tests.cli.command import Ended, run
 from tests.clients.served import DATABASE, Served, digest_of
 from tests.nodes import UNMEASURED
 from tests.running import ANY_PORT, curl, nobody, running
+from txcouchdl.cli.bearer import token_from
 from txcouchdl.cli.main import cli
 
 TOKEN = "token-that-nobody-is-to-see"
@@ -164,6 +165,16 @@ def test_the_token_of_each_source(tmp_path: Path) -> None:
     assert asked.exit_code == 0
     assert asked.stdout.endswith(f"{expected}\n")
     assert "Token:" in asked.output
+
+
+def test_a_files_token_is_the_same_for_all_commands(tmp_path: Path) -> None:
+    """White space around it is not part of it, as for those that show it in a field."""
+    (tmp_path / "token").write_text(f" {TOKEN}\r\n\n")
+    from_file = query_of(couchdl("link", URL, *ENDS, "--token-file", str(tmp_path / "token"), token=None))
+    assert from_file == query_of(couchdl("link", URL, *ENDS))
+    found = token_from(tmp_path / "token", {})
+    assert found is not None
+    assert found.text == TOKEN
 
 
 def test_no_token_at_all() -> None:

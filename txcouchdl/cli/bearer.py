@@ -25,7 +25,7 @@ def token_from(file: Path | None, environment: Mapping[str, str]) -> Token | Non
     if file is None:
         text, source = environment.get(VARIABLE) or None, VARIABLE
     else:
-        text, source = _read(file), shown(str(file))
+        text, source = read_token(file).decode("latin-1"), shown(str(file))
     if text is None:
         return None
     if not _TOKEN.fullmatch(text):
@@ -33,9 +33,14 @@ def token_from(file: Path | None, environment: Mapping[str, str]) -> Token | Non
     return Token(text)
 
 
-def _read(file: Path) -> str:
+def read_token(file: Path) -> bytes:
+    """
+    What a file says, without white space around it.
+
+    :raises LocalTrouble: if it cannot be read.
+    """
     try:
         with file.open("rb") as stream:
-            return stream.read(_LONGEST + 1)[:_LONGEST].decode("latin-1").strip()
+            return stream.read(_LONGEST).strip()
     except OSError as error:
         raise local_trouble(shown(str(file)), error) from None

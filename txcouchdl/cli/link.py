@@ -12,12 +12,11 @@ import click
 from attrs import evolve, frozen
 
 from txcouchdl.cli.asking import Means, Source
-from txcouchdl.cli.bearer import VARIABLE
+from txcouchdl.cli.bearer import VARIABLE, read_token
 from txcouchdl.cli.durations import parse_end, parse_span
 from txcouchdl.cli.locations import TAG, Location
-from txcouchdl.cli.names import shown
 from txcouchdl.cli.options import Address, Common, carry_out, common_options
-from txcouchdl.cli.outcomes import Unusable, local_trouble
+from txcouchdl.cli.outcomes import Unusable
 from txcouchdl.cli.output import standard_output
 from txcouchdl.cli.patience import Limits
 from txcouchdl.cli.versions import require_success
@@ -132,12 +131,11 @@ def _link(path: str, end: int, grace: int | None, named: Mapping[str, str]) -> L
 
 def _token(file: Path | None, given: Mapping[str, str]) -> bytes:
     if file is not None:
-        try:
-            token = file.read_bytes().removesuffix(b"\n").removesuffix(b"\r")
-        except OSError as error:
-            raise local_trouble(shown(str(file)), error) from None
+        token = read_token(file)
     else:
-        token = os.fsencode(given.get("token") or os.environ.get(VARIABLE) or _asked_for())
+        text = given.get("token") or os.environ.get(VARIABLE) or _asked_for()
+        # In a document it is UTF-8, whatever this machine speaks.
+        token = text.encode("utf-8", "surrogateescape")
     if not token:
         raise click.UsageError("the token is empty")
     return token
