@@ -17,7 +17,7 @@ from txcouchdl.cli.asking import Means, Source, dropped_on_error
 from txcouchdl.cli.locations import Location
 from txcouchdl.cli.outcomes import Passing, Unusable
 from txcouchdl.cli.versions import Promise, require_success
-from txcouchdl.protocol.digests import MD5, SHA_256
+from txcouchdl.protocol.digests import SIZES
 
 #: Bytes of one page.
 LONGEST_PAGE: Final = 2**24
@@ -31,8 +31,6 @@ _MOST_CHANGES: Final = 3
 
 #: What is told of an attachment, but its address: there is a secret in that.
 _TOLD: Final = ("name", "content_type", "length", "digest", "repr_digest", "revpos")
-#: Digests by which an attachment can be known, and how many bytes they have.
-_SIZES: Final[Mapping[str, int]] = {SHA_256: 32, MD5: 16}
 _TOLD_OF_DOCUMENT: Final = ("database", "id", "rev", "total")
 
 
@@ -59,8 +57,8 @@ class Listed:
     def promise(self) -> Promise:
         """What the attachment has to be; what is told in a way that cannot be is not told."""
         told = self.told.get("repr_digest")
-        decoded = {name: _digest(told.get(name)) for name in _SIZES} if isinstance(told, dict) else {}
-        digests = {name: each for name, each in decoded.items() if each is not None and len(each) == _SIZES[name]}
+        decoded = {name: _digest(told.get(name)) for name in SIZES} if isinstance(told, dict) else {}
+        digests = {name: each for name, each in decoded.items() if each is not None and len(each) == SIZES[name]}
         return Promise(self.length, digests)
 
     @property

@@ -15,8 +15,8 @@ from typing import Final
 SHA_256: Final = "sha-256"
 MD5: Final = "md5"
 
-# How many bytes a digest has.
-_SIZES: Final = {SHA_256: 32, MD5: 16}
+#: How many bytes a digest has, by algorithm.
+SIZES: Final = {SHA_256: 32, MD5: 16}
 
 #: The longest field that is looked at, in characters.
 MAX_FIELD_LENGTH: Final = 8192
@@ -47,7 +47,7 @@ def parse_digest_field(text: str | None) -> dict[str, bytes]:
         of a field that is malformed, all are (RFC 8941, section 4.2).
     """
     found = {} if text is None or len(text) > MAX_FIELD_LENGTH else _members(text.strip(" "))
-    return {algorithm: digest for algorithm, digest in found.items() if len(digest) == _SIZES.get(algorithm)}
+    return {algorithm: digest for algorithm, digest in found.items() if len(digest) == SIZES.get(algorithm)}
 
 
 def _members(text: str) -> dict[str, bytes]:
