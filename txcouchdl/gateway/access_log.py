@@ -83,12 +83,13 @@ def access_log_json(timestamp: str, request: Request) -> str:
 
     :param timestamp: as :func:`iso_timestamp` has it.
     """
-    client, _, _, status, length, referer, agent = _told(timestamp, request)
+    client, _, requested, status, length, referer, agent = _told(timestamp, request)
     data = {
         "time": timestamp,
         "client": client,
         "method": _legible(request.method),
-        "target": _legible(redacted_target(request.uri)),
+        # Redacted once, as the combined line has it: between what it begins and ends with.
+        "target": _legible(requested[len(request.method) + 1 : -len(request.clientproto) - 1]),
         "protocol": _legible(request.clientproto),
         "status": status,
         "length": length,
