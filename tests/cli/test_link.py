@@ -17,7 +17,7 @@ from tests.cli import vectors
 from tests.cli.command import Ended, run
 from tests.clients.served import DATABASE, Served, digest_of
 from tests.nodes import UNMEASURED
-from tests.running import ANY_PORT, curl, nobody, running
+from tests.running import ANY_PORT, curl, environment, nobody, running
 from txcouchdl.cli.bearer import token_from
 from txcouchdl.cli.main import cli
 
@@ -165,6 +165,24 @@ def test_the_token_of_each_source(tmp_path: Path) -> None:
     assert asked.exit_code == 0
     assert asked.stdout.endswith(f"{expected}\n")
     assert "Token:" in asked.output
+
+
+def test_a_token_beyond_ascii_on_a_machine_that_speaks_nothing_else() -> None:
+    expected = query_of(couchdl("link", URL, *ENDS, token="пароль"))
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "COUCHDL_TOKEN": "пароль"}
+    for url, variables in (
+        (f"{URL}?token={quote('пароль')}", ascii_only | {"COUCHDL_TOKEN": "other"}),
+        (URL, ascii_only),
+    ):
+        finished = subprocess.run(
+            [str(Path(sys.executable).with_name("couchdl")), "link", url, *ENDS],
+            capture_output=True,
+            text=True,
+            env=environment(variables),
+            check=False,
+            timeout=60,
+        )
+        assert (finished.returncode, finished.stdout) == (0, f"{URL}?{expected}\n"), finished.stderr
 
 
 def test_a_files_token_is_the_same_for_all_commands(tmp_path: Path) -> None:
