@@ -11,6 +11,7 @@ import json
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from enum import Enum
+from itertools import count
 from typing import Any
 from urllib.parse import unquote
 
@@ -41,6 +42,20 @@ DYING_WORDS = (
     b"X-Couch-Stack-Hash: 3029110843\r\nX-CouchDB-Body-Time: 0\r\n\r\n"
     b'{"error":"badmatch","reason":"{badmatch,eof}","ref":30291108}\n'
 )
+
+_error_texts = count(1)
+
+
+def error_text(length: int) -> bytes:
+    """
+    Make an error text as CouchDB writes it, with a request id of its own.
+
+    :param length: bytes to make it of. Fewer than the shortest text has are its beginning: the connection was cut.
+    """
+    request_id = b"%010x" % next(_error_texts)
+    text = DYING_WORDS.replace(b"f00dfeed00", request_id)
+    padding = b"x" * max(0, length - len(text))
+    return text.replace(b"badmatch,eof", b"badmatch,eof" + padding)[:length]
 
 
 @define

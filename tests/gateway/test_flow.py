@@ -22,6 +22,7 @@ from txcouchdl.couch.reader import AttachmentReader
 from txcouchdl.couch.reading import Request, plan_reading
 from txcouchdl.couch.route import Body, Patience
 from txcouchdl.couch.tally import UNCOUNTED
+from txcouchdl.couch.transfer import HELD_BACK
 
 BIG = bytes(range(256)) * 2**14
 ZEROS = b"\0" * 64 * 2**20
@@ -191,7 +192,7 @@ def test_what_was_sent_before_the_break_arrives() -> None:
     house.network.run()
     house.network.pass_time(UpstreamLimits().give_up)
     got = read_answer(client.received, "GET", client.is_closed)
-    assert got.body == BIG[: 300_000 - 2048]
+    assert got.body == BIG[: 300_000 - HELD_BACK]
     assert (got.is_whole, got.is_closed) == (False, True)
 
 

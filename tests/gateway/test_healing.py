@@ -13,7 +13,7 @@ import pytest
 from twisted.logger import LogEvent, formatEvent
 
 from tests.gateway.house import NODE_PORT, TOKEN, Answer, Client, House, logged, read_answer
-from tests.scripted import DYING_WORDS, Asked, Doc, Mark, Script, Stored, answer, attachment_answer
+from tests.scripted import DYING_WORDS, Asked, Doc, Mark, Script, Stored, answer, attachment_answer, error_text
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.transfer import HELD_BACK
 
@@ -134,24 +134,78 @@ def test_every_part_of_several_ranges_goes_on(name: str, how: str) -> None:
     house.assert_at_rest()
 
 
-@pytest.mark.parametrize("missing", [0, 1, 100, len(DYING_WORDS), HELD_BACK])
-@pytest.mark.parametrize("range_", [None, (1000, len(NOISE) - 1), (1000, 500_000)])
-def test_an_error_message_that_fills_the_body_to_its_length_is_read_again(
-    missing: int, range_: tuple[int, int] | None
+_LAST = len(NOISE) - 1
+#: Ranges that end in the attachment's last bytes, and others.
+_RANGES = [None, (1000, _LAST), (1000, 500_000), (_LAST - 599, _LAST), (_LAST - 19, _LAST), (_LAST, _LAST)]
+_RANGES += [(1000, _LAST - HELD_BACK), (1000, _LAST - HELD_BACK + 1), (1000, _LAST - 1)]
+
+
+#: Lengths of error texts, and of the beginnings of one whose connection was cut.
+_LENGTHS = [1, 6, 7, 376, 382, 450, 2047, 2048, 2049, HELD_BACK - 1, HELD_BACK]
+#: Two nodes may die in a row. That both connections are cut behind the same byte is left out: see couch/tail_proof.py.
+_TWICE = [
+    (range_, length, 2)
+    for range_ in _RANGES
+    for length in _LENGTHS
+    if len(DYING_WORDS) <= length <= (len(NOISE) if range_ is None else range_[1] - range_[0] + 1)
+]
+
+
+@pytest.mark.parametrize(
+    ("range_", "length", "times"), [*((range_, length, 1) for range_ in _RANGES for length in _LENGTHS), *_TWICE]
+)
+def test_an_error_text_that_fills_the_body_to_its_length_is_read_again(
+    range_: tuple[int, int] | None, length: int, times: int
 ) -> None:
-    """Whole bodies are told by their digest, ranges by what comes behind them."""
+    """The digest tells of whole bodies, the margin of inner ranges, a second read of others."""
+    first, last = range_ or (0, _LAST)
+    house = House(dict(STORED), nodes=2)
+
+    def fill(_: Asked, right: bytes) -> Script:
+        text = error_text(length)[: len(right.partition(b"\r\n\r\n")[2])]
+        return [right[: len(right) - len(text)] + text, Mark.CLOSE]
+
+    fills = iter([fill] * times)
+    for node in house.nodes:
+        node.faults = first_times(fills)
+    fields = {} if range_ is None else {"Range": f"bytes={first}-{last}"}
+    got = download(house, "identity", 200, **fields)
+    # A digest that is wrong twice may be that of a damaged attachment.
+    is_damaged = range_ is None and times == 2
+    assert got.is_whole is not is_damaged
+    assert got.body == (NOISE[:-HELD_BACK] if is_damaged else NOISE[first : last + 1])
+    house.assert_at_rest()
+
+
+@pytest.mark.parametrize("missing", [0, 1, 100, len(DYING_WORDS), HELD_BACK])
+@pytest.mark.parametrize("range_", [None, (1000, _LAST), (1000, 500_000)])
+def test_an_error_text_that_is_longer_than_what_is_missing(missing: int, range_: tuple[int, int] | None) -> None:
     house = House(dict(STORED))
 
     def fill(_: Asked, right: bytes) -> Script:
-        words = (DYING_WORDS * 6)[: max(missing, 1)] if missing < len(DYING_WORDS) else DYING_WORDS * 6
-        return [right[: len(right) - missing] + words[:missing] + DYING_WORDS, Mark.CLOSE]
+        return [right[: len(right) - missing] + error_text(missing + 300), Mark.CLOSE]
 
     house.node.faults = first_times(iter([fill]))
-    first, last = range_ or (0, len(NOISE) - 1)
+    first, last = range_ or (0, _LAST)
     fields = {} if range_ is None else {"Range": f"bytes={first}-{last}"}
     got = download(house, "identity", 200, **fields)
-    assert got.is_whole
-    assert got.body == NOISE[first : last + 1]
+    assert (got.is_whole, got.body) == (True, NOISE[first : last + 1])
+    house.assert_at_rest()
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+@pytest.mark.parametrize("is_committed", [False, True])
+def test_content_that_looks_like_an_error_text_is_read_twice(is_committed: bool, nodes: int) -> None:
+    """Such as a recording of HTTP. The same bytes come again, so they are the attachment's."""
+    recording = NOISE[: 300_000 if is_committed else 3000] + error_text(400) + b"\n" * 80
+    house = House({"f": Stored(recording)}, nodes=nodes)
+    with logged() as events:
+        got = house.get("f", "bytes=1-")
+    assert (got.is_whole, got.body) == (True, recording[1:])
+    assert not healings(events)
+    tails = [asked for node in house.nodes for asked in node.asked if "range" in asked.headers]
+    assert len(tails) == 2
+    assert {asked.headers["connection"] for asked in tails} == {"close"}
     house.assert_at_rest()
 
 
@@ -349,6 +403,60 @@ def test_a_revision_that_is_compacted_away(name: str) -> None:
     got = download(house, name)
     assert (got.is_whole, got.body) == (True, IDENTITY[name])
     assert house.node.asked[-1].target.endswith("?rev=2-fedcba9876543210fedcba9876543210")
+    house.assert_at_rest()
+
+
+def busy_document(house: House, edits: int) -> Callable[[Asked], Script | None]:
+    """A node whose document is edited and compacted between each read of it and the request for its bytes."""
+    left = iter(range(2, 2 + edits))
+    has_begun = False
+
+    def faults(asked: Asked) -> Script | None:
+        nonlocal has_begun
+        if asked.path == "/db/doc":
+            return None
+        if has_begun and (number := next(left, None)) is not None:
+            house.node.docs["/db/doc"] = attrs.evolve(house.doc, rev=f"{number}-fedcba9876543210fedcba9876543210")
+            return None
+        if has_begun:
+            return None
+        has_begun = True
+        return broken_after(200_000, [Mark.CLOSE])(asked, attachment_answer(STORED[asked.path[8:]], asked))
+
+    return faults
+
+
+@pytest.mark.parametrize("name", IDENTITY)
+@pytest.mark.parametrize("edits", [2, 3, 4, 5, 30])
+def test_revisions_that_are_compacted_away_one_after_the_other(name: str, edits: int) -> None:
+    """The attachment is the same in all of them, so the download goes on, however often that happens."""
+    house = House(dict(STORED))
+    house.node.faults = busy_document(house, edits)
+    got = download(house, name)
+    assert (got.is_whole, got.body) == (True, IDENTITY[name])
+    house.assert_at_rest()
+
+
+@pytest.mark.parametrize("name", IDENTITY)
+def test_revisions_that_never_stay_are_given_up(name: str) -> None:
+    house = House(dict(STORED), limits=QUICK)
+    house.node.faults = busy_document(house, 10**6)
+    got = download(house, name)
+    assert not got.is_whole
+    assert IDENTITY[name].startswith(got.body)
+    # Four in a row, then a pause, for a minute.
+    assert len(house.node.asked) < 40 * 9
+    house.assert_at_rest()
+
+
+@pytest.mark.parametrize("name", IDENTITY)
+def test_bytes_that_are_missing_for_a_while_are_waited_for(name: str) -> None:
+    """A node may list an attachment before it has its bytes: it lags behind the others."""
+    house = House(dict(STORED))
+    missing = instead(answer(404, b'{"error":"not_found","reason":"missing"}'))
+    house.node.faults = first_times(iter([broken_after(200_000, [Mark.CLOSE]), *[missing] * 9]))
+    got = download(house, name)
+    assert (got.is_whole, got.body) == (True, IDENTITY[name])
     house.assert_at_rest()
 
 

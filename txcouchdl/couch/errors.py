@@ -54,6 +54,10 @@ class BadUpstream(UpstreamFailure):
     """An answer that is not what was asked for: another status, range, entity-tag, length, body or document."""
 
 
+class UnprovenEnd(BadUpstream):
+    """A body of the promised length whose tail could be an error text. A second read of the tail tells."""
+
+
 class UnreadableDocument(BadUpstream):
     """A document that there is, and that we cannot read: too long, or nested too deep."""
 

@@ -9,9 +9,10 @@ has been told to the client (:meth:`StoredBytes.commit`) only a few attempts are
 *Parking.* When nobody wants bytes for a while, the transfer is dropped, and its connection and place with it; another
 one goes on when somebody does.
 
-*Verifying.* The digest is computed over what is released, whatever transfer it came with, and the last bytes are only
-released when it is right. If it is not, they are read once more: an error message may stand in their place, that was
-just long enough (FINDINGS, section 0, point 1).
+*Verifying.* The digest is computed over the released bytes, whichever transfer brought them. The last bytes are
+released only if it is right. If it is wrong, they are read once more: an error text of the right length may stand in
+their place (FINDINGS, section 0, point 1). A range to the end of an attachment has no digest. If an error text could
+stand in its last bytes, they are read again until two reads agree: see :mod:`~txcouchdl.couch.tail_proof`.
 """
 
 import hashlib
@@ -25,11 +26,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txcouchdl.couch.attempts import Attempts
-from txcouchdl.couch.errors import CorruptAttachment, UpstreamFailure
+from txcouchdl.couch.errors import CorruptAttachment, UnprovenEnd, UpstreamFailure
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.reading import Reading, Request
 from txcouchdl.couch.relay import Outlet
 from txcouchdl.couch.route import Body, Patience
+from txcouchdl.couch.tail_proof import TailProof
 from txcouchdl.couch.tally import UNCOUNTED, Tally
 from txcouchdl.couch.transfer import Transfer
 
@@ -82,6 +84,9 @@ class StoredBytes:
         # Stored bytes released so far, and those of them that the current transfer has still to bring again.
         self._known = 0
         self._skip = 0
+        # Whether nothing but the close ends the current body.
+        self._is_closing = False
+        self._tail_proof = TailProof()
         self.is_committed = False
         self._is_paused = False
         self._paused_at = 0.0
@@ -180,17 +185,9 @@ class StoredBytes:
         self._body = body
         self._tally = body.tally
         self._skip = request.skip
+        self._is_closing = request.is_closing
         self._attempts.begun()
-        if self._loss is not None and self.is_committed:
-            self._healings += 1
-            self._tally.healed(self._loss)
-            _log.info(
-                "healed {what}: goes on from stored byte {known} at {node} (healing {healings})",
-                what=self._what,
-                known=self._known,
-                node=body.node,
-                healings=self._healings,
-            )
+        self._note_healing(body)
         self._loss = None
         transfer = Transfer(request.count, request.is_closing, self._limits.stall_timeout, self._clock, self)
         self._transfer = transfer
@@ -198,6 +195,20 @@ class StoredBytes:
         if self._is_paused:
             transfer.pause()
             body.rest(self._park)
+
+    def _note_healing(self, body: Body) -> None:
+        """Count and log a body that continues a lost one. A second read of a tail heals nothing."""
+        if self._loss is None or isinstance(self._loss, UnprovenEnd) or not self.is_committed:
+            return
+        self._healings += 1
+        self._tally.healed(self._loss)
+        _log.info(
+            "healed {what}: goes on from stored byte {known} at {node} (healing {healings})",
+            what=self._what,
+            known=self._known,
+            node=body.node,
+            healings=self._healings,
+        )
 
     def _not_opened(self, failure: Failure) -> None:
         self._opening = None
@@ -266,16 +277,24 @@ class StoredBytes:
         """See :class:`~txcouchdl.couch.transfer.Receiver`."""
         transfer, self._transfer = self._transfer, None
         new = self._without_known(tail)
+        problem = self._problem(new)
+        if problem is None:
+            self._complete(new)
+            return
+        if transfer is not None:
+            transfer.distrust()
+        self.failed(problem)
+
+    def _problem(self, tail: bytes) -> UpstreamFailure | None:
+        """Say why these cannot be released as the last bytes yet; ``None`` if they can."""
         digest = self._reading.digest
         if digest is not None:
             computed = self._hash.copy()
-            computed.update(new)
-            if computed.digest() != digest.md5:
-                if transfer is not None:
-                    transfer.distrust()
-                self.failed(CorruptAttachment("has another digest than its stub"))
-                return
-        self._complete(new)
+            computed.update(tail)
+            return None if computed.digest() == digest.md5 else CorruptAttachment("has another digest than its stub")
+        if self._is_closing and not self._tail_proof.accepts(tail):
+            return UnprovenEnd("the last bytes could be an error text")
+        return None
 
     def failed(self, error: UpstreamFailure) -> None:
         """See :class:`~txcouchdl.couch.transfer.Receiver`."""

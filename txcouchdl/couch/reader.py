@@ -4,15 +4,16 @@ Exactly the asked bytes of one pinned attachment, or a failure. The strategy:
 *The head of every answer is checked before anything is believed*: status, length, Content-Range, coding and entity-tag
 must be what the stub promises: see :mod:`~txcouchdl.couch.reading`. A node that answers otherwise is not read.
 
-*The last 2 KiB received are held back* until it is clear that they are not an error message: see
+*The last 4 KiB received are held back* until it is clear that they are not an error message: see
 :mod:`~txcouchdl.couch.transfer`.
 
 *What is lost is asked for again*, and *what passes whole is verified*: see :mod:`~txcouchdl.couch.healing`.
 
 *A range of an attachment that is stored as it is has no digest*; CouchDB does not check it either. Its end is proven
-otherwise: where the attachment goes on behind it, so does the read, by as many bytes as are held back, so that an
-error message cannot fill it up to its length. Where it does not, the body is read until the node closes the
-connection: an error message would be too long for it.
+otherwise. If the attachment goes on behind the range, the read does too, by as many bytes as are held back: an error
+text that fills the body to its length stands in these. If it does not, the body is read until the node closes the
+connection. A text of the right length would look like its end, so a tail that could be one is read twice: see
+:mod:`~txcouchdl.couch.tail_proof`.
 
 *Everything is counted.* A body that is too short is a lost one, and one that is too long is none.
 

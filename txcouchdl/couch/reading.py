@@ -30,7 +30,8 @@ class Request:
     :ivar byte_range: which; ``None`` for all.
     :ivar count: how many those are.
     :ivar skip: how many of them, from the first, are known already.
-    :ivar is_closing: whether the body is to go on until the connection closes, so that nothing behind it is overlooked.
+    :ivar is_closing: whether the body ends where the node closes the connection, so that surplus bytes show. This
+        proves no end: an error text may fill the body to its length.
     """
 
     byte_range: ByteRange | None
@@ -126,7 +127,10 @@ class Reading:
         return self._request_range(ByteRange(self.wanted.first + known, self.wanted.last))
 
     def _request_range(self, missing: ByteRange) -> Request:
-        """A range of stored bytes: with a margin behind it, or to the end of the attachment."""
+        """
+        Ask for a range of stored bytes, and for a margin behind it that an error text would fall into. Near the end of
+        the attachment there is no room for the margin.
+        """
         if missing.last + HELD_BACK >= self.stub.stored_length:
             return Request(missing, missing.length, 0, True, self.stub)
         asked = ByteRange(missing.first, missing.last + HELD_BACK)

@@ -1,7 +1,7 @@
 """
 The rest of a body on its way past this process: from the node's socket through a pipe into the client's.
 
-What holds for bytes that we see holds for those that we do not: the last 2 KiB stay in the pipe until more come behind
+What holds for bytes that we see holds for those that we do not: the last 4 KiB stay in the pipe until more come behind
 them, and only what has left counts as released. Where a digest is promised, what leaves is shown to it.
 
 *The rule* which bodies go this way is :meth:`.Reading.may_bypass`, and that both ends are plain sockets. All others,

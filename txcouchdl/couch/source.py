@@ -2,6 +2,8 @@
 Where the readers of one response come from: an attachment, pinned once, and pinned again when its revision goes.
 """
 
+from typing import Final
+
 import attrs
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -9,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from txcouchdl.couch.decoding import Identity
 from txcouchdl.couch.documents import AttachmentStub, Document
-from txcouchdl.couch.errors import AttachmentChanged, RevisionGone, UpstreamFailure
+from txcouchdl.couch.errors import AttachmentChanged, RevisionGone, UpstreamFailure, UpstreamUnavailable
 from txcouchdl.couch.learned import LearnedIdentities
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.names import AttachmentAddress, attachment_path
@@ -17,6 +19,9 @@ from txcouchdl.couch.reader import AttachmentReader
 from txcouchdl.couch.reading import Request, plan_reading
 from txcouchdl.couch.route import UNHURRIED, Body, Patience, Route
 from txcouchdl.protocol.ranges import ByteRange
+
+#: Revisions that are tried at once, one after the other, before the caller waits and tries again.
+_FOLLOWED_IN_A_ROW: Final = 4
 
 
 @frozen
@@ -123,20 +128,38 @@ class AttachmentSource:
         self._learned.learn(self._pinned.address.document, self._pinned.stub, identity)
 
     async def _open_body(self, request: Request, patience: Patience) -> Body:
-        """Open a body, of the current revision if compaction has taken the pinned one."""
-        try:
-            return await self._open_pinned(request, patience)
-        except RevisionGone:
-            if not self._follows:
-                raise
-        await self._follow(patience)
-        return await self._open_pinned(request, patience)
+        """
+        Open a body, of the current revision if compaction has taken the pinned one.
+
+        A busy document may have its revisions compacted away faster than one is read and asked for its bytes. So this
+        follows a few times in a row. Then the failure is one that the caller tries again, for as long as it has time.
+        So it is where a node lacks the current revision, once the client has bytes of the attachment.
+
+        :raises RevisionGone: if the revision must be this one; or, as long as the client has nothing, if the current
+            one lacks the attachment that it lists.
+        :raises AttachmentChanged: if the current revision has another attachment, or none.
+        :raises UpstreamUnavailable: if each of several revisions was gone before its bytes were asked for.
+        """
+        for _ in range(_FOLLOWED_IN_A_ROW):
+            try:
+                return await self._open_pinned(request, patience)
+            except RevisionGone:
+                if not self._follows:
+                    raise
+                if not await self._follow(patience) and not patience.is_committed:
+                    raise
+        raise UpstreamUnavailable("each revision was gone before its bytes were asked for")
 
     async def _open_pinned(self, request: Request, patience: Patience) -> Body:
         return await self._route.attachment(self._pinned.address, self._pinned.rev, request, patience)
 
-    async def _follow(self, patience: Patience) -> None:
-        """Compaction has taken the revision: pin the current one, if it has the same attachment still."""
+    async def _follow(self, patience: Patience) -> bool:
+        """
+        Pin the current revision instead of one that is gone.
+
+        :return: whether it is another than the pinned one.
+        :raises AttachmentChanged: if it has another attachment, or none.
+        """
         address = self._pinned.address
         try:
             document = await self._route.document_with(
@@ -144,7 +167,9 @@ class AttachmentSource:
             )
         except RevisionGone:
             raise AttachmentChanged("the attachment is another now, or gone") from None
+        is_another = document.rev != self._pinned.rev
         self._pinned = attrs.evolve(self._pinned, rev=document.rev)
+        return is_another
 
     def _has_the_same(self, document: Document) -> bool:
         stub = document.attachment(self._pinned.address.attachment)

@@ -3,7 +3,7 @@ One body on its way from a node: counted, its end held back until it is proven, 
 this process by.
 
 CouchDB writes its error messages **into** a dying body, where they come before it is known that the connection
-was lost (FINDINGS, section 0, points 1 to 3). So the last 2 KiB received are held back until more arrive or the body is
+was lost (FINDINGS, section 0, points 1 to 3). So the last 4 KiB received are held back until more arrive or the body is
 complete, and are thrown away when the connection breaks. What is released is what CouchDB meant to send.
 """
 
@@ -20,8 +20,9 @@ from txcouchdl.couch.relay import Outlet, Relay
 from txcouchdl.couch.wire.answers import Body
 from txcouchdl.couch.wire.pipes import Tap
 
-#: Bytes held back. CouchDB's error answers have about 370; nothing says that they cannot have more.
-HELD_BACK = 2048
+#: Bytes held back: the longest error text that a dying body may end in. Those seen have 370 to 450 bytes; the reason in
+#: them may hold the path of a file, and an operator's header fields come on top.
+HELD_BACK = 4096
 #: Seconds for a node to close the connection behind a complete body.
 CLOSE_TIMEOUT = 5.0
 
@@ -36,7 +37,7 @@ class Receiver(Interface):
         """The next so many of them have left by the outlet."""
 
     def completed(self, tail: bytes) -> None:
-        """The last bytes: as many have come as were promised, and what shows their end is there, or to be judged."""
+        """Take the last bytes. As many have come as were promised; judge whether they are the attachment's."""
 
     def failed(self, error: UpstreamFailure) -> None:
         """The body is lost, with what was not released of it."""
@@ -47,8 +48,9 @@ class Transfer(Protocol):
     One upstream body, as the protocol that it is delivered to. Tells its receiver nothing after :meth:`drop`.
 
     :param count: bytes that were promised, at least one.
-    :param is_closing: whether the node closes the connection behind them, and only that shows that nothing follows.
-        Otherwise their framing shows it: then what is wanted of them was released before, or has a digest.
+    :param is_closing: whether only the close of the connection ends the body. The receiver has to judge its tail then
+        (:mod:`~txcouchdl.couch.tail_proof`). Otherwise the framing ends it, and the wanted bytes among them were
+        released before, or have a digest.
     :param stall_timeout: seconds without a byte, while it is read, after which it counts as lost.
     """
 

@@ -1,0 +1,260 @@
+"""
+A node that dies at each of the last bytes of a body and writes an error text of each length, on every path but the
+direct one (``tests/gateway/test_direct.py``): the reader hands out the right bytes or fails.
+"""
+
+import gzip
+import hashlib
+import random
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pytest
+from attrs import frozen
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from tests.scripted import DYING_WORDS, error_text
+from txcouchdl.couch.documents import AttachmentStub, Digest, Storage
+from txcouchdl.couch.errors import UpstreamFailure
+from txcouchdl.couch.limits import UpstreamLimits
+from txcouchdl.couch.reader import AttachmentReader
+from txcouchdl.couch.reading import Request, plan_reading
+from txcouchdl.couch.route import Body as OpenedBody
+from txcouchdl.couch.route import Patience
+from txcouchdl.couch.short_bodies import gather
+from txcouchdl.couch.tail_proof import TailProof, may_hold_error_text
+from txcouchdl.couch.tally import UNCOUNTED
+from txcouchdl.couch.wire.answers import Body
+from txcouchdl.couch.wire.connection import Connection
+from txcouchdl.couch.wire.heads import AnswerHead, Framing
+from txcouchdl.protocol.ranges import ByteRange
+
+NOISE = random.Random(14).randbytes(12_000)
+TEXT = random.Random(15).randbytes(9_000).hex().encode()
+_LAST = len(NOISE) - 1
+#: Bytes of the longest error text that the reader promises to catch.
+LONGEST = 4096
+
+
+class Wire:
+    """A connection that a body is read from; the transport of it, too."""
+
+    plain = None
+
+    def __init__(self) -> None:
+        self.is_open = True
+        self.transport = self
+
+    def answered(self, *, is_clean: bool, is_paused: bool) -> None:
+        self.is_open = False
+
+    def abort(self) -> None:
+        self.is_open = False
+
+    def pauseProducing(self) -> None: ...
+
+    def resumeProducing(self) -> None: ...
+
+
+@frozen
+class Death:
+    """
+    A node's death in the middle of a body.
+
+    :ivar offset: right bytes before the error text.
+    :ivar length: bytes of the text.
+    """
+
+    offset: int
+    length: int
+
+    def of(self, right: bytes) -> bytes:
+        return right[: self.offset] + error_text(self.length)
+
+
+class Opened:
+    """What :class:`~txcouchdl.couch.route.Body` is to a reader, over the wire's own body."""
+
+    node = "n0"
+    tally = UNCOUNTED
+
+    def __init__(self, request: Request, sent: bytes) -> None:
+        self._wire = Wire()
+        head = AnswerHead(206, {}, Framing.LENGTH, request.count, request.is_closing)
+        self._body = Body(cast(Connection, self._wire), head, request.is_closing)
+        self._sent = sent
+
+    def deliver(self, protocol: Any) -> None:
+        self._body.deliver(protocol)
+        half = len(self._sent) // 2
+        for piece in (self._sent[:half], self._sent[half:]):
+            if self._wire.is_open and piece:
+                self._body.received(piece)
+        if self._wire.is_open:
+            self._body.lost(Failure(ConnectionDone()))
+
+    def rest(self, give_up: Callable[[], object]) -> None: ...
+
+    def wake(self) -> None: ...
+
+    def vacate(self) -> None: ...
+
+    def lost(self, _: UpstreamFailure) -> None: ...
+
+
+@frozen
+class Path:
+    """
+    A way in which stored bytes become wanted ones.
+
+    :ivar wanted: identity bytes; ``None`` for all.
+    """
+
+    stored: bytes
+    identity: bytes
+    stub: AttachmentStub
+    wanted: ByteRange | None
+
+    @property
+    def right(self) -> bytes:
+        wanted = self.wanted
+        return self.identity if wanted is None else self.identity[wanted.first : wanted.last + 1]
+
+    def request(self) -> Request:
+        return plan_reading(self.stub, self.wanted).request(0)
+
+    def sent(self, request: Request) -> bytes:
+        wanted = request.byte_range
+        return self.stored if wanted is None else self.stored[wanted.first : wanted.last + 1]
+
+    def read(self, *deaths: Death) -> tuple[bytes, bool]:
+        """
+        Read it from nodes that die so, one after the other, and then from one that does not.
+
+        :return: all that was handed out, and whether that ended well.
+        """
+        clock, left, got, ends = Clock(), iter(deaths), bytearray(), list[bool]()
+
+        async def open_body(request: Request, _: Patience) -> OpenedBody:
+            right = self.sent(request)
+            death = next(left, None)
+            return cast(OpenedBody, Opened(request, right if death is None else death.of(right)))
+
+        reader = AttachmentReader("f", plan_reading(self.stub, self.wanted), open_body, UpstreamLimits(), clock)
+
+        async def read() -> None:
+            await reader.open(is_committed=False)
+            await reader.deliver(got.extend)
+
+        reading = Deferred.fromCoroutine(read())
+        reading.addCallbacks(lambda _: ends.append(True), lambda _: ends.append(False))
+        for _ in range(20):
+            if ends:
+                break
+            clock.advance(1)
+        assert ends, "it never ends"
+        assert not clock.getDelayedCalls()
+        return bytes(got), ends[0]
+
+
+def _path(stored: bytes, identity: bytes, storage: Storage, wanted: tuple[int, int] | None = None) -> Path:
+    stub = AttachmentStub("f", None, Digest(hashlib.md5(stored).digest()), storage, len(stored), len(identity))
+    return Path(stored, identity, stub, None if wanted is None else ByteRange(*wanted))
+
+
+def _identity(wanted: tuple[int, int] | None) -> Path:
+    return _path(NOISE, NOISE, Storage.IDENTITY, wanted)
+
+
+def _gzip(wanted: tuple[int, int] | None) -> Path:
+    return _path(gzip.compress(TEXT), TEXT, Storage.COMPRESSED, wanted)
+
+
+PATHS = {
+    "whole": _identity(None),
+    "range to the end": _identity((1000, _LAST)),
+    "suffix of 5,000": _identity((_LAST - 4999, _LAST)),
+    "suffix of 600": _identity((_LAST - 599, _LAST)),
+    "suffix of 20": _identity((_LAST - 19, _LAST)),
+    "last byte": _identity((_LAST, _LAST)),
+    "nearly to the end": _identity((1000, _LAST - 1)),
+    "just without a margin": _identity((1000, _LAST - LONGEST + 1)),
+    "just with a margin": _identity((1000, _LAST - LONGEST)),
+    "inner range": _identity((1000, 3000)),
+    "gzip whole": _gzip(None),
+    "gzip to the end": _gzip((1000, len(TEXT) - 1)),
+    "gzip inner range": _gzip((1000, 15_000)),
+}
+
+
+def _deaths(count: int) -> Iterator[Death]:
+    """Each length where it fills the body exactly, and one byte off; each offset with some lengths."""
+    for length in range(1, min(LONGEST, count) + 1):
+        yield Death(count - length, length)
+        if not length % 16:
+            yield Death(count - length + 1, length)
+            yield Death(max(0, count - length - 1), length)
+    for offset in range(max(0, count - LONGEST), count):
+        yield Death(offset, len(DYING_WORDS))
+        if not offset % 16:
+            yield from (Death(offset, length) for length in (0, 1, 450, 2048, LONGEST))
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_node_that_dies_at_any_of_the_last_bytes(name: str) -> None:
+    """The next node has them all."""
+    path = PATHS[name]
+    wrong = [death for death in _deaths(path.request().count) if path.read(death) != (path.right, True)]
+    assert not wrong
+
+
+@given(
+    name=st.sampled_from(sorted(PATHS)),
+    deaths=st.lists(st.tuples(st.integers(0, LONGEST), st.integers(len(DYING_WORDS), LONGEST)), max_size=3),
+)
+def test_nodes_that_die_one_after_the_other(name: str, deaths: list[tuple[int, int]]) -> None:
+    """Right bytes to the end, or fewer and no end."""
+    path = PATHS[name]
+    count = path.request().count
+    got, is_whole = path.read(*(Death(max(0, count - missing), length) for missing, length in deaths))
+    assert path.right.startswith(got)
+    assert is_whole <= (got == path.right)
+
+
+def test_a_short_body_that_is_collected() -> None:
+    """An inner range that comes in one piece: an error text lies in its margin."""
+    path = PATHS["inner range"]
+    request = path.request()
+    results: list[bytes] = []
+    for length in range(1, LONGEST + 1):
+        death = Death(request.count - length, length)
+        gather(Opened(request, death.of(path.sent(request))).deliver, request.count).addCallback(results.append)
+    assert len(results) == LONGEST
+    assert {collected[: len(path.right)] for collected in results} == {path.right}
+
+
+# The tail alone
+
+
+def test_every_error_text_is_seen() -> None:
+    texts = [error_text(length) for length in range(1, LONGEST + 1)]
+    assert all(may_hold_error_text(text) and may_hold_error_text(b"content" + text) for text in texts)
+
+
+@given(st.binary(max_size=LONGEST))
+def test_content_without_a_status_line_is_accepted_at_once(tail: bytes) -> None:
+    looks_like_one = b"HTTP/1." in tail or any(tail.endswith(b"HTTP/1."[:length]) for length in range(1, 7))
+    assert TailProof().accepts(tail) is not looks_like_one
+
+
+def test_a_tail_in_doubt_is_accepted_when_it_comes_again() -> None:
+    proof, content = TailProof(), b"GET / HTTP/1.1\r\n\r\n"
+    assert not proof.accepts(content)
+    assert not proof.accepts(error_text(len(content) + 400))
+    assert not proof.accepts(error_text(len(content) + 400))
+    assert proof.accepts(content)
