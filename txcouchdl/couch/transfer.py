@@ -20,8 +20,8 @@ from txcouchdl.couch.relay import Outlet, Relay
 from txcouchdl.couch.wire.answers import Body
 from txcouchdl.couch.wire.pipes import Tap
 
-#: Bytes held back: the longest error text that a dying body may end in. Those seen have 370 to 450 bytes; the reason in
-#: them may hold the path of a file, and an operator's header fields come on top.
+#: Bytes held back: the longest error text that a dying body may end in. Those seen have 370 to 534 bytes (CouchDB 3.5.0
+#: and 3.5.2). The reason in them may hold the path of the database's file, and a proxy's header fields may come on top.
 HELD_BACK = 4096
 #: Seconds for a node to close the connection behind a complete body.
 CLOSE_TIMEOUT = 5.0
