@@ -19,12 +19,20 @@ MODULES = {
 #: Each room, and what of the house it may look into. Its own it always may.
 ARROWS = {
     "txcouchdl": set(),
-    "txcouchdl.protocol": set(),
+    "txcouchdl.short_cache": set(),
+    "txcouchdl.protocol": {"txcouchdl.short_cache"},
     "txcouchdl.links": set(),
     "txcouchdl.link_secret": set(),
-    "txcouchdl.couch": {"txcouchdl.protocol"},
+    "txcouchdl.couch": {"txcouchdl.protocol", "txcouchdl.short_cache"},
     "txcouchdl.page": {"txcouchdl.protocol"},
-    "txcouchdl.gateway": {"txcouchdl", "txcouchdl.couch", "txcouchdl.links", "txcouchdl.page", "txcouchdl.protocol"},
+    "txcouchdl.gateway": {
+        "txcouchdl",
+        "txcouchdl.couch",
+        "txcouchdl.links",
+        "txcouchdl.page",
+        "txcouchdl.protocol",
+        "txcouchdl.short_cache",
+    },
     "txcouchdl.store": {"txcouchdl", "txcouchdl.protocol", "txcouchdl.couch.names", "txcouchdl.couch.documents"},
     "txcouchdl.cli": {
         "txcouchdl",
@@ -120,6 +128,7 @@ PURE = {
     "txcouchdl.couch.nodes",
     "txcouchdl.couch.tally",
     "txcouchdl.links",
+    "txcouchdl.short_cache",
     "txcouchdl.cli.durations",
     "txcouchdl.gateway.cors",
     "txcouchdl.gateway.databases",

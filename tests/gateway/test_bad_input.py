@@ -11,7 +11,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from tests.gateway.house import TOKEN, House, logged, read_answer
-from tests.scripted import Mark, Stored
+from tests.scripted import Mark, Stored, answer
 
 
 @pytest.fixture
@@ -141,6 +141,36 @@ def test_no_path_is_redirected_or_resolved(house: House, target: str) -> None:
     got = house.ask(f"{target}?token={TOKEN}")
     assert got.status in {403, 404}
     assert "location" not in got.headers
+
+
+@pytest.mark.parametrize("document_id", ["d" * 8_100, "!" * 2_700, "d" * 15_000], ids=["long", "quoted", "longest"])
+def test_an_id_that_is_too_long_for_couchdb(house: House, document_id: str) -> None:
+    """CouchDB closes the connection at such a line. That is no answer, and no fault of the node's."""
+    house.node.faults = lambda asked: [Mark.ABORT] if len(asked.target) > 8_150 else None
+    got = house.ask(f"/db/{document_id}/f?token={TOKEN}")
+    assert (got.status, got.is_whole) == (403, True)
+    assert got.body == house.ask(f"/db/doc/f?token=x{TOKEN}").body
+    assert len(house.node.asked) == 1
+    assert house.node.probes == []
+
+
+def test_the_longest_id(house: House) -> None:
+    document_id = "d" * 8_000
+    house.node.docs[f"/db/{document_id}"] = house.doc
+    assert house.ask(f"/db/{document_id}/f?token={TOKEN}").status == 200
+
+
+def test_something_before_couchdb_that_takes_shorter_ids_only(house: House) -> None:
+    house.node.faults = lambda asked: [answer(414, b"<html>")] if len(asked.target) > 1_000 else None
+    assert house.ask(f"/db/{'d' * 2_000}/f?token={TOKEN}").status == 403
+
+
+def test_a_name_that_is_too_long_for_couchdb(house: House) -> None:
+    name = "n" * 8_100
+    house.doc.attachments[name] = Stored(b"bytes")
+    house.node.faults = lambda asked: [Mark.ABORT] if len(asked.target) > 8_150 else None
+    assert house.get(name).status == 404
+    assert house.node.probes == []
 
 
 def test_a_short_body_is_skipped(house: House) -> None:

@@ -164,6 +164,9 @@ _MESSAGES = st.one_of(st.just(PLAIN), _GOOD, _HEADS, st.binary(max_size=40), _BE
 @example([PLAIN[:-2] + b"X: a\x0bb\x1c\x85\r\n\r\n"], [], False)
 @example([PLAIN[:-2] + b"X: " + b"y" * 8200 + b"\r\n\r\n"], [], False)
 @example([PLAIN[:-2] + b"X: " + b"y" * 17000 + b"\r\n\r\n"], [], False)
+@example([PLAIN[:-2] + b"y" * 256 + b": z\r\n\r\n", PLAIN], [], False)
+@example([PLAIN[:-2] + b"y" * 257 + b": z\r\n\r\n", PLAIN], [], False)
+@example([PLAIN[:-2] + b"y" * 257 + b"\r\n z: z\r\n\r\n", PLAIN], [], False)
 @example([PLAIN[:-2] + b"x:\r\n" * 99 + b"\r\n", PLAIN[:-2] + b"x:\r\n" * 600 + b"\r\n"], [4000, 439], False)
 @example([b"GET / HTTP/1.1\r\n\r\n"], [], False)
 @example([b"GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", PLAIN], [36], False)
@@ -208,6 +211,12 @@ def test_a_plain_head() -> None:
     assert head.fields == {b"host": [b"x"], b"x": [b"a  b", b""]}
 
 
+def test_the_longest_field_name() -> None:
+    head = parse_plain(PLAIN[:-2] + b"y" * 256 + b": z\r\n\r\n")
+    assert head is not None
+    assert head.fields[b"y" * 256] == [b"z"]
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -236,6 +245,7 @@ def test_a_plain_head() -> None:
         PLAIN[:-2] + b"upGrade: h2c\r\n\r\n",
         PLAIN[:-2] + b"X:\r\n" * 100 + b"\r\n",
         PLAIN[:-2] + b"X: " + b"y" * 8192 + b"\r\n\r\n",
+        PLAIN[:-2] + b"y" * 257 + b": z\r\n\r\n",
     ],
 )
 def test_what_is_not_plain(data: bytes) -> None:

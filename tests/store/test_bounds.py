@@ -8,6 +8,7 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
+from twisted.web.http_headers import _nameEncoder
 
 from tests.store.serving import AUTHORIZATION, Exchange, Response, ServedStore, in_reactor, parse_response, request
 from txcouchdl.store import app
@@ -246,3 +247,29 @@ async def test_any_host(served: ServedStore, host: str) -> None:
     answer = await served.send(raw.encode())
     assert answer is not None
     assert (answer.status, answer.json) == (200, [])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "X-Long: ".ljust(17_000, "x"),
+        f"{'n' * 257}: 1",
+        f"{'n' * 16_000}: 1",
+    ],
+    ids=["line", "name", "long name"],
+)
+@in_reactor
+async def test_a_head_that_is_too_long(served: ServedStore, line: str) -> None:
+    """It gets CouchDB's bare 400 (FINDINGS, section 5), and Twisted does not keep the name."""
+    answer = await served.send(f"GET /_up HTTP/1.1\r\nHost: x\r\n{line}\r\n\r\n".encode())
+    assert answer is not None
+    assert (answer.status, answer.body) == (400, b"")
+    assert max(map(len, _nameEncoder._canonicalHeaderCache)) <= 256
+
+
+@in_reactor
+async def test_the_longest_name_of_a_field(served: ServedStore) -> None:
+    raw = f"GET /_up HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{'n' * 256}: 1\r\n\r\n"
+    answer = await served.send(raw.encode())
+    assert answer is not None
+    assert answer.status == 200

@@ -1,5 +1,5 @@
 """
-Connections for the client: none reads a head without an end, and all can be ended at once.
+Connections for the client: none reads a head without an end or keeps a long field name, and all can be ended at once.
 
 To lose a connection politely takes two: over TLS it ends when the other side says so too, and what it sends meanwhile
 is read. Whoever does not want any more aborts.
@@ -15,6 +15,8 @@ from twisted.python.failure import Failure
 from twisted.web._newclient import HTTP11ClientProtocol
 from twisted.web.client import HTTPConnectionPool
 from twisted.web.iweb import IResponse
+
+from txcouchdl.protocol.fields import LONGEST_NAME
 
 _Result = TypeVar("_Result")
 
@@ -45,7 +47,21 @@ class _Connection(HTTP11ClientProtocol):
     def request(self, request: Any) -> "Deferred[IResponse]":
         self._head, self._answer = 0, None
         asked: Deferred[IResponse] = super().request(request)
+        if self._parser is not None:
+            parser: Any = self._parser
+            parser.headerReceived = self._bounded(parser.headerReceived)
         return asked.addBoth(self._has_ended)
+
+    def _bounded(self, receive: Callable[[bytes, bytes], object]) -> Callable[[bytes, bytes], None]:
+        """End the connection at a long field name. Twisted would keep the name until the process ends."""
+
+        def receive_short(name: bytes, value: bytes) -> None:
+            if len(name) > LONGEST_NAME:
+                self.transport.abortConnection()
+            else:
+                receive(name, value)
+
+        return receive_short
 
     def _has_ended(self, result: _Result) -> _Result:
         self._head, self._answer = None, result

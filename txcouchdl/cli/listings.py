@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 
 from txcouchdl.cli.asking import Means, Source, dropped_on_error
-from txcouchdl.cli.locations import Location
+from txcouchdl.cli.locations import LONGEST, Location
 from txcouchdl.cli.outcomes import Passing, Unusable
 from txcouchdl.cli.versions import Promise, require_success
 from txcouchdl.protocol.digests import SIZES
@@ -169,4 +169,7 @@ def _digest(text: Any) -> bytes | None:
 def _query(url: Any) -> str:
     if not isinstance(url, str):
         raise TypeError("an address is text")
+    # Python keeps the last addresses that it has split, whatever their lengths.
+    if len(url) > LONGEST:
+        raise ValueError("an address is too long")
     return urlsplit(url).query

@@ -33,6 +33,9 @@ _CLOSE: Final = b"Connection: close\r\n"
 
 #: The largest document we read, stubs included; CouchDB's own limit is 8 MB without them.
 MAX_DOCUMENT = 16 * 2**20
+#: Bytes of a request target that CouchDB reads. At a longer line than about 8,180 it answers a bare 400 and resets the
+#: connection (FINDINGS, section 5), which would count as a failure of the node.
+LONGEST_TARGET: Final = 8_100
 #: Seconds for a node to say whether it is up.
 _PROBE_TIMEOUT = 5.0
 
@@ -107,6 +110,7 @@ class CouchClient:
         self._probes = Deadlines(self._name, _PROBE_TIMEOUT, clock)
         self._line = lines.to(node.base)
         url = urlsplit(node.base)
+        self._longest_target = LONGEST_TARGET - len(url.path)
         common = {"Host": url.netloc}
         if node.authorization is not None:
             common["Authorization"] = node.authorization
@@ -127,10 +131,12 @@ class CouchClient:
 
         :param rev: a revision, or ``None`` for the current one.
         :return: ``None`` if there is no such document that we may read: it is missing or deleted, its database is
-            missing or closed to us, or its name is one that CouchDB cannot have.
+            missing or closed to us, or its name is one that CouchDB cannot have, or too long for a request.
         """
         query = "?att_encoding_info=true" + (f"&rev={quote_segment(rev)}" if rev is not None else "")
         target = document_path(database, document_id) + query
+        if len(target) > self._longest_target:
+            return None
         document = await self._read_document(target, document_id)
         if document is not None and rev is not None and document.rev != rev:
             raise BadUpstream(f"{self}: another revision than asked for")
@@ -146,7 +152,7 @@ class CouchClient:
             error = await deadline.wait(error_text(response))
         finally:
             deadline.end()
-        if response.code in {400, 404}:
+        if response.code in {400, 404, 414}:
             return None
         if _NOT_A_MEMBER in error or (_NOBODY in error and self._node.authorization is None):
             _log.warn("{node}: a database is closed to us", node=self)
@@ -164,11 +170,14 @@ class CouchClient:
         :param gzip: whether they are stored as gzip, and wanted so.
         :param closing: whether the body is to go on until the connection closes, so that nothing behind its length
             is overlooked.
-        :raises RevisionGone: if this revision, or the attachment in it, is not there.
+        :raises RevisionGone: if this revision, or the attachment in it, is not there; and if the address is too long
+            for a request.
         """
         # Always absolute: CouchDB's suffix ranges lose bytes (FINDINGS, section 0, point 4).
         wanted = b"" if byte_range is None else b"Range: bytes=%d-%d\r\n" % (byte_range.first, byte_range.last)
         target = f"{attachment_path(address)}?rev={quote_segment(rev)}"
+        if len(target) > self._longest_target:
+            raise RevisionGone(f"{self}: CouchDB does not read so long an address")
         request = self._bodies[gzip].request(target.encode("ascii"), wanted + (_CLOSE if closing else b""))
         deadline, began = self._answers.begin(), self._clock.seconds()
         try:

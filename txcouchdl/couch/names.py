@@ -15,18 +15,18 @@ dialect says so (``plus_is_space``).
 """
 
 import re
-from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
 from attrs import field, frozen
+
+from txcouchdl.short_cache import short_cache
 
 _DESIGN = "_design/"
 _ABSOLUTE_FORM = re.compile(rb"https?://([^/?]*)", re.IGNORECASE)
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _DATABASE_NAME = re.compile(r"[a-z][a-z0-9_$()+/-]*", re.ASCII)
-
 
 #: Bytes of a path whose address is kept.
 _LONGEST_KEPT: Final = 512
@@ -143,6 +143,8 @@ def decode_segment(segment: bytes, plus_is_space: bool = False) -> str:
         raise BadAddress("The path is not UTF-8.") from None
 
 
+# Most requests are for the address of a request just before.
+@short_cache(1024, _LONGEST_KEPT)
 def parse_address(path: bytes) -> AttachmentAddress | DocumentAddress:
     """
     Parse the raw path of a request target. A document's ends with the slash behind its id.
@@ -150,10 +152,6 @@ def parse_address(path: bytes) -> AttachmentAddress | DocumentAddress:
     :raises TooShort: if the path names neither an attachment nor a document.
     :raises BadAddress: as :func:`decode_segment`, and if the path does not begin with a slash.
     """
-    return _parse_path(path) if len(path) > _LONGEST_KEPT else _parse_kept(path)
-
-
-def _parse_path(path: bytes) -> AttachmentAddress | DocumentAddress:
     if not path.startswith(b"/"):
         raise BadAddress("The path must begin with a slash.")
     if b"%" in path:
@@ -169,10 +167,6 @@ def _parse_path(path: bytes) -> AttachmentAddress | DocumentAddress:
     return AttachmentAddress(document.database, document.document_id, name) if name else document
 
 
-# Most requests are for what was asked for just before.
-_parse_kept = lru_cache(1024)(_parse_path)
-
-
 def is_linkable(address: AttachmentAddress) -> bool:
     """
     Whether a URL can lead to an attachment: CouchDB's paths cannot express empty segments in its name (FINDINGS,
@@ -183,7 +177,7 @@ def is_linkable(address: AttachmentAddress) -> bool:
     return not is_resolved_away and all(address.attachment.split("/")) and not _SURROGATE.search(address.attachment)
 
 
-@lru_cache(maxsize=1024)
+@short_cache(1024)
 def quote_segment(text: str) -> str:
     """
     Percent-encode a name so that it is one segment of a path, in every reader's eyes.
@@ -194,14 +188,13 @@ def quote_segment(text: str) -> str:
     return "%2E" * len(text) if text in {".", ".."} else quote(text, safe="")
 
 
-@lru_cache(256)
+@short_cache(256)
 def document_path(database: str, document_id: str) -> str:
     """The path of a document on a CouchDB node. A design document's slash stays raw: CouchDB redirects otherwise."""
     prefix, bare_id = (_DESIGN, document_id[len(_DESIGN) :]) if document_id.startswith(_DESIGN) else ("", document_id)
     return f"/{quote_segment(database)}/{prefix}{quote_segment(bare_id)}"
 
 
-@lru_cache(256)
 def attachment_path(address: AttachmentAddress) -> str:
     """The path of an attachment on a CouchDB node; slashes in the name are encoded, as in CouchDB's own links."""
     return f"{document_path(address.database, address.document_id)}/{quote_segment(address.attachment)}"

@@ -22,6 +22,7 @@ from txcouchdl.gateway.errors import ErrorAnswer
 from txcouchdl.gateway.heads import PlainHead, parse_plain
 from txcouchdl.gateway.plan import plan_error
 from txcouchdl.gateway.sending import Sending
+from txcouchdl.protocol.fields import LONGEST_NAME
 
 if TYPE_CHECKING:
     from txcouchdl.gateway.request import GatewayRequest
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 _TOO_SLOW: Final = ErrorAnswer(408, "request_timeout", "The request did not come in time.")
 BAD_REQUEST: Final = ErrorAnswer(400, "bad_request", "The request cannot be read, or its head is too long.")
+_LONG_NAME: Final = ErrorAnswer(
+    431, "request_header_fields_too_large", f"The name of a header field has more than {LONGEST_NAME} bytes."
+)
 
 #: Seconds for a refused client to take its answer.
 _LINGER: Final = 5
@@ -165,6 +169,14 @@ class GatewayChannel(HTTPChannel):
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         self.refuse(BAD_REQUEST)
+
+    def headerReceived(self, line: bytes) -> bool:
+        if line.find(b":") > LONGEST_NAME:
+            # Twisted would keep the name for ever.
+            self.refuse(_LONG_NAME)
+            return False
+        is_good: bool = super().headerReceived(line)
+        return is_good
 
     def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
         if header == b"Content-Length" and len(data) > _LONGEST_LENGTH:

@@ -15,6 +15,7 @@ from txcouchdl.protocol.conditions import EntityTag
 from txcouchdl.protocol.digests import MD5, SHA_256, digest_field
 from txcouchdl.protocol.disposition import content_disposition
 from txcouchdl.protocol.media_types import OCTET_STREAM, essence, guessed_type, kind_of
+from txcouchdl.short_cache import short_cache
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -135,8 +136,8 @@ class Description:
         return (*typed, ("Accept-Ranges", accept_ranges), *self.tagged, *digested, *presented)
 
 
-# Most requests are for what was asked for just before.
-@lru_cache(256)
+# Most requests are for the attachment of a request just before.
+@short_cache(256, 512)
 def _presented(
     name: str, stated_type: str | None, presentation: Presentation, download: str | None
 ) -> tuple[Headers, Headers]:

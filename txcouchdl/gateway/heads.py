@@ -11,13 +11,15 @@ from typing import Final
 
 from attrs import frozen
 
+from txcouchdl.protocol.fields import LONGEST_NAME
+
 #: Bytes of a head, and fields in it: no limit of twisted.web's is near.
 _LONGEST: Final = 8192
 _MOST_FIELDS: Final = 100
 
-_TOKEN: Final = rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
+_NAME: Final = rb"[A-Za-z0-9!#$%%&'*+.^_`|~-]{1,%d}" % LONGEST_NAME
 # No line is folded, and no value has control characters.
-_HEAD: Final = re.compile(rb"(GET|HEAD) ([!-~]+) HTTP/1\.1\r\n((?:%b:[\t -~\x80-\xff]*\r\n)+)\r\n" % _TOKEN)
+_HEAD: Final = re.compile(rb"(GET|HEAD) ([!-~]+) HTTP/1\.1\r\n((?:%b:[\t -~\x80-\xff]*\r\n)+)\r\n" % _NAME)
 # One line, of those that this has found to be some.
 _FIELD: Final = re.compile(rb"([^:]+):([^\r]*)\r\n")
 #: They say that something follows the head, or that it should not be the end of HTTP's.

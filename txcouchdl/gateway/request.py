@@ -7,7 +7,6 @@ One request of a client: what twisted.web and Klein would do before we are asked
 """
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, AnyStr, Final, cast
 
 from twisted.internet.defer import Deferred
@@ -20,6 +19,7 @@ from twisted.web.server import Request
 from txcouchdl.gateway.description import Headers as Fields
 from txcouchdl.gateway.errors import INTERNAL_ERROR, ErrorAnswer
 from txcouchdl.gateway.tally import End
+from txcouchdl.short_cache import short_cache
 
 if TYPE_CHECKING:
     from txcouchdl.gateway.channel import GatewayChannel
@@ -206,7 +206,7 @@ class GatewayRequest(Request):
 
 
 # Most fields of an answer are those of the answer before.
-@lru_cache(512)
+@short_cache(512)
 def field_line(name: str, value: str) -> bytes:
     """
     A field as it is sent. A value has no line's end, whoever wrote it: there is a space instead.

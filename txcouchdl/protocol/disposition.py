@@ -8,9 +8,10 @@ first: one path segment, no invisible characters, not too long. Then it is writt
 import posixpath
 import re
 import unicodedata
-from functools import lru_cache
 from typing import Final, Literal
 from urllib.parse import quote
+
+from txcouchdl.short_cache import short_cache
 
 #: The longest name offered, in bytes of UTF-8. File systems take 255; the rest is left to what clients put
 #: after a name, such as ``.crdownload``, ``.aria2`` or `` (1)``.
@@ -40,7 +41,7 @@ _ATTR_CHARS: Final = "!#$&+^`|"
 
 
 # The same few are asked for again and again.
-@lru_cache(256)
+@short_cache(256)
 def content_disposition(kind: Literal["inline", "attachment"], filename: str) -> str:
     """The Content-Disposition value that offers ``filename``. Never raises, whatever the name.
 

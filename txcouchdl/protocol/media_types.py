@@ -7,9 +7,10 @@ same wherever the gateway runs.
 
 import re
 from enum import Enum
-from functools import lru_cache
 from mimetypes import MimeTypes
 from typing import Final
+
+from txcouchdl.short_cache import short_cache
 
 #: What says nothing: the type of any bytes (RFC 2046, section 4.5.1).
 OCTET_STREAM: Final = "application/octet-stream"
@@ -73,7 +74,7 @@ _PICTURES: Final = frozenset(
 
 
 # The same few are asked for again and again.
-@lru_cache(256)
+@short_cache(256)
 def essence(content_type: str | None) -> str | None:
     """
     Type and subtype in lower case, without parameters.

@@ -24,6 +24,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
 from txcouchdl import __version__
+from txcouchdl.protocol.fields import LONGEST_NAME
 from txcouchdl.store.addresses import Address, parse_target
 from txcouchdl.store.answers import Answer, Headers, Refusal
 from txcouchdl.store.blobs import Spool
@@ -178,7 +179,9 @@ class _Refused(Resource):
 
 
 class _StoreChannel(HTTPChannel):
-    """One connection, which its site knows of."""
+    """
+    One connection, which its site knows of. A head that is too long gets CouchDB's bare 400 (FINDINGS, section 5).
+    """
 
     site: "StoreSite"
 
@@ -189,6 +192,17 @@ class _StoreChannel(HTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
         self.site.notice_end(self)
+
+    def headerReceived(self, line: bytes) -> bool:
+        if line.find(b":") > LONGEST_NAME:
+            # Twisted would keep the name for ever.
+            self._respondToBadRequestAndDisconnect()
+            return False
+        is_good: bool = super().headerReceived(line)
+        return is_good
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        self._respondToBadRequestAndDisconnect()
 
 
 class StoreSite(Site):

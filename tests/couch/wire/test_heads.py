@@ -141,6 +141,12 @@ def test_what_is_no_status_line(text: bytes) -> None:
         parse_head(text + b"\r\nContent-Length: 0\r\n\r\n")
 
 
+def test_the_longest_name_of_a_field() -> None:
+    head, _ = parse_head(b"HTTP/1.1 204 No Content\r\n%b: x\r\n\r\n" % (b"a" * 256)) or (None, 0)
+    assert head is not None
+    assert head.fields == {b"a" * 256: b"x"}
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -156,6 +162,7 @@ def test_what_is_no_status_line(text: bytes) -> None:
         b"a: b\x00",
         b"a\x00: b",
         b"a: \n",
+        b"a" * 257 + b": a name that is too long",
     ],
 )
 def test_what_is_no_field(line: bytes) -> None:

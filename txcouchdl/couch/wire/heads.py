@@ -11,6 +11,8 @@ from typing import Final
 
 from attrs import frozen
 
+from txcouchdl.protocol.fields import LONGEST_NAME
+
 #: Bytes that the head of an answer may have, interim answers before it included.
 LONGEST_HEAD: Final = 64 * 2**10
 
@@ -18,9 +20,8 @@ _END: Final = b"\r\n\r\n"
 #: Where the status stands in a head.
 _STATUS_AT: Final = len(b"HTTP/1.1 ")
 # The status line, and field lines: a name, a colon, and a value.
-_HEAD: Final = re.compile(
-    rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n\x00]*)?((?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\x00]*)*)"
-)
+_NAME: Final = rb"[!#$%%&'*+.^_`|~0-9A-Za-z-]{1,%d}" % LONGEST_NAME
+_HEAD: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n\x00]*)?((?:\r\n%b:[^\r\n\x00]*)*)" % _NAME)
 # One of them, of those that this has found to be some.
 _FIELD: Final = re.compile(rb"\r\n([^:]+):([^\r]*)")
 #: Digits of a Content-Length.

@@ -1,0 +1,48 @@
+"""
+A cache that keeps short keys only. Pure.
+
+Strangers choose many of the names that this package computes with. An entry of :func:`functools.lru_cache` is as large
+as its key, so a thousand entries have no bound if each may have the length of a request's head. Long keys are worth
+nothing in a cache either: who sends them does not come again with the same one.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Any, Final, ParamSpec, TypeVar, cast
+
+#: Characters and bytes of all arguments of a call whose result is kept.
+LONGEST_KEY: Final = 256
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+_Function = Callable[_Arguments, _Result]
+
+
+def short_cache(
+    entries: int, longest: int = LONGEST_KEY
+) -> Callable[[_Function[_Arguments, _Result]], _Function[_Arguments, _Result]]:
+    """
+    Decorate a pure function: keep the results of its last calls, but only of calls with short arguments.
+
+    The arguments have to be positional. Only the lengths of ``str`` and ``bytes`` count; an argument of another type
+    must be small by itself.
+
+    :param entries: how many results are kept.
+    :param longest: characters and bytes of all arguments together whose result is kept.
+    """
+
+    def decorate(function: _Function[_Arguments, _Result]) -> _Function[_Arguments, _Result]:
+        anew: Callable[..., _Result] = function
+        kept: Callable[..., _Result] = lru_cache(entries)(function)
+
+        @wraps(function)
+        def call(*arguments: Any) -> _Result:
+            length = 0
+            for argument in arguments:
+                if argument.__class__ is str or argument.__class__ is bytes:
+                    length += len(argument)
+            return kept(*arguments) if length <= longest else anew(*arguments)
+
+        return cast(_Function[_Arguments, _Result], call)
+
+    return decorate
