@@ -443,6 +443,29 @@ def test_a_file_of_unknown_length_that_breaks_off(tmp_path: Path) -> None:
     assert "file.bin" not in desk.names
 
 
+@pytest.mark.parametrize("framing", ["Transfer-Encoding: chunked", "Connection: close"])
+@pytest.mark.parametrize("promised", [0, 1, 100_000])
+def test_more_than_the_listing_promises(tmp_path: Path, promised: int, framing: str) -> None:
+    """It is not read to its end, which it need not have."""
+    is_chunked = "chunked" in framing
+    piece = b"10000\r\n" + bytes(2**16) + b"\r\n" if is_chunked else bytes(2**16)
+    endless = [f"HTTP/1.1 200 OK\r\n{framing}\r\n\r\n".encode(), *[piece] * 100]
+    desk = desk_for(tmp_path, FileServer(NOISE, before=lambda _: endless))
+    with pytest.raises(WrongDigest, match="more comes than the listing says") as caught:
+        desk.get(promise=Promise(promised))
+    assert caught.value.status == Exit.WRONG
+    assert desk.names == set()
+    ends = [server for _, server in desk.network.connections]
+    assert len(ends) == 2, "it is tried once more"
+    assert all(not end.is_connected and end.delivered < promised + 2 * 2**16 for end in ends)
+
+
+def test_as_much_as_the_listing_promises(tmp_path: Path) -> None:
+    desk = desk_for(tmp_path, FileServer(NOISE, before=lambda _: [chunked(NOISE) + b"0\r\n\r\n"]))
+    assert desk.get(promise=Promise(len(NOISE))).length == len(NOISE)
+    assert_saved(desk, NOISE)
+
+
 @pytest.mark.parametrize("digest", ["right", "wrong", "none"])
 def test_a_file_that_ends_with_its_connection(tmp_path: Path, digest: str) -> None:
     """Whether it is all, only a digest can tell."""

@@ -213,6 +213,96 @@ def test_who_does_not_read_a_line_does_not_have_it_written_out(monkeypatch: pyte
     assert _read(text)[3] == "GET /db/doc/f?token=*** HTTP/1.1"
 
 
+# --- how long a line is -------------------------------------------------------------------------------------
+
+#: What becomes longest, and what is easily cut in two.
+_PIECES = [
+    b'"',
+    b"\\",
+    b"\x00",
+    b"\xff",
+    b"x",
+    b"\xc3\xa9",
+    "\u2028".encode(),
+    "\U0001f600".encode(),
+    b"a=b&",
+    b"\\u00e9",
+]
+_LONG = st.builds(lambda piece, count: piece * count, st.sampled_from(_PIECES), st.integers(0, 16_000))
+
+
+def _long_lines(target: bytes, method: bytes, version: bytes, referer: bytes, agent: bytes) -> tuple[str, str]:
+    request = Request(DummyChannel(), False)
+    request.client = IPv4Address("TCP", "192.0.2.7", 50000)
+    request.method, request.uri, request.clientproto, request.code, request.sentLength = method, target, version, 200, 9
+    request.requestHeaders.setRawHeaders(b"Referer", [referer])
+    request.requestHeaders.setRawHeaders(b"User-Agent", [agent])
+    line = access_log_text(_TIMESTAMP, request)
+    assert str(access_log_line(_TIMESTAMP, request)) == line
+    return line, access_log_json("2026-11-21T19:21:47+00:00", request)
+
+
+def _is_beginning(cut: str, whole: str) -> bool:
+    return cut == whole or (cut.endswith("...") and whole.startswith(cut[:-3]))
+
+
+@given(_LONG, _LONG, _LONG, _LONG)
+@example(b'"' * 15_000, b"GET", b"-", b"-")
+@example(b"-", b"GET", b'"' * 15_000, b"-")
+@example(b"-", b"GET", b"-", b'"' * 15_000)
+@example(b"/" + b"x" * 8_060, b"GET", b"-", b"-")
+@example(b"/" + b"x" * 8_120, b"GET", b"-", b"-")
+@example(b"/" + b"\\" * 2_030, b"GET", b"-", b"-")
+@example(b"/?" + b"&a" * 8_000, b"GET", b"-", b"-")
+@example("/x\U0001f600".encode() * 2_000, b"GET", b"-", b"-")
+@example("/\U0001f600".encode() * 2_000, b"GET", b"-", b"-")
+def test_a_line_has_8_kib_and_is_one(target: bytes, method: bytes, referer: bytes, agent: bytes) -> None:
+    line, text = _long_lines(target, method, b"HTTP/1.1", referer, agent)
+    assert len(line) < 8192
+    assert len(text) < 8192
+    found, data = _read(line), json.loads(text)
+    assert (found[1], found[2], found[4], found[5]) == ("192.0.2.7", _TIMESTAMP, "200", "9")
+    assert found[3].endswith(" HTTP/1.1")
+    sent = b"%b %b" % (method, redacted_target(target))
+    assert _is_beginning(_unescaped(found[3]).decode("latin-1").removesuffix(" HTTP/1.1"), sent.decode("latin-1"))
+    wholes = (method, redacted_target(target), b"HTTP/1.1", (referer or b"-").partition(b"?")[0], agent or b"-")
+    for name, whole in zip(("method", "target", "protocol", "referer", "agent"), wholes, strict=True):
+        told = "-" if data[name] is None else data[name]
+        assert _is_beginning(told, whole.decode("utf-8", "backslashreplace"))
+
+
+def test_only_what_is_long_is_cut() -> None:
+    line, text = _long_lines(b"/" + b"x" * 20_000, b"GET", b"HTTP/1.1", b"http://h/p", b"curl/8.5.0")
+    assert line.endswith('xxx... HTTP/1.1" 200 9 "http://h/p" "curl/8.5.0"')
+    assert len(line) > 7_500
+    data = json.loads(text)
+    assert (data["method"], data["referer"], data["agent"]) == ("GET", "http://h/p", "curl/8.5.0")
+    assert len(data["target"]) > 7_000
+
+
+@pytest.mark.parametrize("length", [7_900, 8_000])
+def test_a_line_of_just_8_kib_is_whole(length: int) -> None:
+    line, text = _long_lines(b"/" + b"x" * length, b"GET", b"HTTP/1.1", b"-", b"-")
+    assert "..." not in line + text
+
+
+def test_a_long_request_has_a_short_line() -> None:
+    house = House({"f": Stored(b"bytes")})
+    house.ask(f"/db/doc/f?token={TOKEN}", {"User-Agent": '"' * 15_000})
+    [line] = house.log
+    assert len(line) < 8192
+    assert _read(line)[3] == "GET /db/doc/f?token=*** HTTP/1.1"
+
+
+@given(st.integers(0, 4000), st.integers(0, 4000), strategies.telltale_secrets)
+def test_a_cut_shows_no_secret(before: int, between: int, secret: str) -> None:
+    """Wherever it falls: what is secret was redacted before."""
+    value = secret.encode("ascii")
+    target = b"/" + b'"' * before + b"?token=" + value + b"&a" * between + b"&" + value + b"&b=" + value
+    for each in _long_lines(target, b"GET", b"HTTP/1.1", b"/" + b"\xff" * between + b"?" + value, b"x" * 5000):
+        assert not _said(secret).search(each)
+
+
 # --- secrets ------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests import strategies
 from tests.gateway.house import TOKEN, Answer, House, logged
 from tests.scripted import Doc, Stored
-from txcouchdl.couch.names import AttachmentAddress, parse_address, quote_segment
+from txcouchdl.couch.names import AttachmentAddress, DocumentAddress, parse_address, quote_segment
 from txcouchdl.gateway.facts import parse_query
 from txcouchdl.gateway.links import LINK_GRACE, LinkRule, Phase, SignedLink, parse_link
 from txcouchdl.gateway.tokens import MOST_SECRETS
@@ -262,6 +262,35 @@ def test_wrong_signatures_are_counted_as_wrong_tokens() -> None:
     assert ask(house, signed(evolve(FILM, expires=1), "guess")).status == FORBIDDEN
     assert len(house.node.asked) == asked
     assert ask(house, signed(FILM)).status == 200
+
+
+@pytest.mark.parametrize("path", ["//b/", "/music//b", "///", "//doc/", "/music//", "//doc/b", "///b", "//_design//b"])
+@pytest.mark.parametrize("secret", [None, SECRET])
+def test_an_empty_name_has_no_link(path: str, secret: bytes | None) -> None:
+    """It is a 403 like any other, and not a mistake of ours."""
+    house = house_at(links=LinkRule(secret))
+    with logged() as events:
+        got = ask(house, f"{path}?expires=9999999999&signature=A")
+    assert same_as_a_wrong_token(got)
+    assert [event for event in events if "log_failure" in event] == []
+    assert house.node.asked == []
+
+
+def test_a_link_for_no_address() -> None:
+    """Too short for one, with a link or without."""
+    assert ask(house_at(), "//b?expires=9999999999&signature=A").status == 404
+
+
+@given(strategies.utf8_text | st.just(""), strategies.utf8_text | st.just(""), st.none() | strategies.utf8_text)
+@example("", "b", "c")
+@example("db", "", None)
+def test_whatever_the_address_a_signature_is_right_or_wrong(
+    database: str, document_id: str, attachment: str | None
+) -> None:
+    link = SignedLink(b"A", 1)
+    document = DocumentAddress(database, document_id)
+    address = document if not attachment else AttachmentAddress(database, document_id, attachment)
+    assert LinkRule().is_signed(link, address, [b"token"]) is False
 
 
 @pytest.mark.parametrize("name", ["_users", "Legal", ".."])

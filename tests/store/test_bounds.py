@@ -8,8 +8,10 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
+from twisted.logger import formatEvent
 from twisted.web.http_headers import _nameEncoder
 
+from tests.gateway.house import logged
 from tests.store.serving import AUTHORIZATION, Exchange, Response, ServedStore, in_reactor, parse_response, request
 from txcouchdl.store import app
 from txcouchdl.store.blobs import IN_MEMORY, Spool
@@ -273,3 +275,14 @@ async def test_the_longest_name_of_a_field(served: ServedStore) -> None:
     answer = await served.send(raw.encode())
     assert answer is not None
     assert answer.status == 200
+
+
+@in_reactor
+async def test_a_long_request_has_a_short_line_in_the_log(served: ServedStore) -> None:
+    with logged() as events:
+        await served.send(
+            f"GET /{'%22' * 100}{chr(34) * 15_000} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+        )
+    [line] = [text for event in events if "%22" in (text := formatEvent(event))]
+    assert len(line) < 8192
+    assert '..." 401 ' in line

@@ -207,7 +207,8 @@ class Download:
     async def _bring_whole(self, part: Part, answer: Answer | None = None) -> tuple[Version, int]:
         """All of it, on one connection, from its beginning, and again from there."""
         attempts = self._source.patience.attempts()
-        whole = Whole(self._means.watcher, self._source.patience, part, self._record(part), self._accept)
+        record, promised = self._record(part), self._promise.length
+        whole = Whole(self._means.watcher, self._source.patience, part, record, self._accept, promised)
         while True:
             try:
                 answer = answer or await self._source.ask("GET", {})

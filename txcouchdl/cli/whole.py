@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from txcouchdl.cli.bodies import End
 from txcouchdl.cli.client import Answer
-from txcouchdl.cli.outcomes import Unusable
+from txcouchdl.cli.outcomes import Unusable, WrongDigest
 from txcouchdl.cli.part import Part
 from txcouchdl.cli.patience import Patience
 from txcouchdl.cli.record import Record
@@ -18,16 +18,24 @@ class Whole:
 
     :param record: claims nothing.
     :param accept: raises :class:`Trouble` if a version is not to be had; what there is stays then.
+    :param promised: bytes that the listing promised; ``None`` if it promised no number, or there is no listing.
     """
 
     def __init__(
-        self, watcher: Watcher, patience: Patience, part: Part, record: Record, accept: Callable[[Version], None]
+        self,
+        watcher: Watcher,
+        patience: Patience,
+        part: Part,
+        record: Record,
+        accept: Callable[[Version], None],
+        promised: int | None = None,
     ) -> None:
         self._watcher = watcher
         self._patience = patience
         self._part = part
         self._record = record
         self._accept = accept
+        self._promised = promised
         self._position = 0
         # Bytes that come for a second time are no progress.
         self._furthest = 0
@@ -39,6 +47,7 @@ class Whole:
         :return: what came, and how many bytes it has.
         :raises Passing: if that was not all.
         :raises Unusable: if nobody can tell whether it was, or if it is not accepted.
+        :raises WrongDigest: as soon as more comes than was promised.
         """
         require_success(answer.head)
         if answer.head.status != 200:
@@ -55,6 +64,8 @@ class Whole:
         return version, self._position
 
     def _take(self, data: bytes) -> bool:
+        if self._promised is not None and self._position + len(data) > self._promised:
+            raise WrongDigest("more comes than the listing says")
         self._part.write(self._position, data)
         self._position += len(data)
         self._watcher.brought(len(data))

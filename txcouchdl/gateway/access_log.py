@@ -1,15 +1,19 @@
 """
-One line for each request, in the combined format that log tools know or as JSON, and without secrets.
+One line for each request, in the combined format that log tools know or as JSON, without secrets and of bounded length.
 
 Of a request target's query nothing is written but a revision: a token may be called by its name or by an escape of
 it, and tomorrow's parameters may be secret too. Of a Referer field only what stands before its query is.
+
+A line has 8 KiB at most. If it would be longer, its longest texts are cut, behind a whole escape, and end with three
+dots. What is secret was redacted before.
 """
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from enum import Enum
+from typing import Final
 
 from attrs import frozen
 from twisted.internet.interfaces import IAddress
@@ -24,6 +28,19 @@ _USERINFO = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*://)[^/@]*@")
 _UNPRINTABLE = re.compile(r'[^\x20-\x7e]|["\\]')
 # Of a line's own.
 _QUOTES = 6
+# Of a line of JSON, those that others choose.
+_TEXTS = ("client", "method", "target", "protocol", "referer", "agent")
+
+#: Bytes of a line, its end included.
+LONGEST_LINE: Final = 8 * 2**10
+#: Of these, the ones for everything but texts: the time, numbers, names and quotes.
+_FRAME: Final = 512
+_CUT: Final = "..."
+# What may stand before a cut: whole escapes. Of JSON's, two that are one character are not parted.
+_WHOLE_HEX: Final = re.compile(r"(?:[^\\]|\\x[0-9a-f]{2})*")
+_WHOLE_JSON: Final = re.compile(
+    r"(?:[^\\]|\\u[dD][89abAB][0-9a-f]{2}\\u[dD][c-fC-F][0-9a-f]{2}|\\u(?![dD][89abAB])[0-9a-f]{4}|\\[^u])*"
+)
 
 
 class LineFormat(Enum):
@@ -96,7 +113,12 @@ def access_log_json(timestamp: str, request: Request) -> str:
         "referer": None if referer == b"-" else _legible(referer),
         "agent": None if agent == b"-" else _legible(agent),
     }
-    return json.dumps(data)
+    line = json.dumps(data)
+    if len(line) < LONGEST_LINE:
+        return line
+    texts = {name: json.dumps(data[name])[1:-1] for name in _TEXTS if isinstance(data[name], str)}
+    cut = zip(texts, _cut([*texts.values()], _WHOLE_JSON), strict=True)
+    return json.dumps(data | {name: json.loads(f'"{text}"') for name, text in cut})
 
 
 def iso_timestamp(now: int) -> str:
@@ -131,12 +153,31 @@ def _written(
         f'"{referer.decode("latin-1")}" "{agent.decode("latin-1")}"'
     )
     # Nearly always there is nothing to escape, and to see that of all of it at once costs least. The quotes are ours.
-    if line.isascii() and line.isprintable() and "\\" not in line and line.count('"') == _QUOTES:
+    is_plain = line.isascii() and line.isprintable() and "\\" not in line and line.count('"') == _QUOTES
+    if is_plain and len(line) < LONGEST_LINE:
         return line
-    return (
-        f'{_escaped(client.encode())} - - {timestamp} "{_escaped(requested)}" {status} {length or "-"} '
-        f'"{_escaped(referer)}" "{_escaped(agent)}"'
-    )
+    asked, _, protocol = requested.rpartition(b" ")
+    texts = [_escaped(each) for each in (client.encode(), asked, protocol, referer, agent)]
+    client, shown, version, *fields = _cut(texts, _WHOLE_HEX)
+    return f'{client} - - {timestamp} "{shown} {version}" {status} {length or "-"} "{fields[0]}" "{fields[1]}"'
+
+
+def _cut(texts: Sequence[str], whole: re.Pattern[str]) -> list[str]:
+    """
+    Cut the longest of some texts, so that all of them fit into a line.
+
+    :param texts: escaped.
+    :param whole: matches what may stand before a cut.
+    """
+    room, cut = LONGEST_LINE - 1 - _FRAME, list(texts)
+    # The short ones get what they need, and the others equal parts of the rest.
+    for done, index in enumerate(sorted(range(len(texts)), key=lambda index: len(texts[index]))):
+        most = room // (len(texts) - done)
+        if len(texts[index]) > most:
+            found = whole.match(texts[index], 0, most - len(_CUT))
+            cut[index] = f"{found[0] if found else ''}{_CUT}"
+        room -= len(cut[index])
+    return cut
 
 
 def refusal_log_line(timestamp: str, peer: IAddress, status: int, length: int) -> str:

@@ -111,7 +111,9 @@ class LinkRule:
 
 
 def _links(link: SignedLink, address: AttachmentAddress | DocumentAddress) -> Iterator[Link]:
-    """What may have been signed for this address."""
+    """List the links that may have been signed for an address. For an empty name there are none."""
+    if not (address.database and address.document_id):
+        return
     names = {"database": address.database, "document_id": address.document_id}
     yield Link(**names, attachment=None, expires=link.expires, grace=link.grace, rev=link.rev)
     if isinstance(address, AttachmentAddress):

@@ -34,6 +34,9 @@ from txcouchdl.store.trouble import refusal_of
 
 _log = Logger()
 
+#: Bytes of a request line that stand in the log.
+_LONGEST_LOGGED = 2000
+
 _SERVER = f"txcouchdl/{__version__}".encode("ascii")
 _REASONS = {404: b"Object Not Found", 507: b"Insufficient Storage"}
 
@@ -259,7 +262,12 @@ class StoreSite(Site):
 
 
 def _log_line(timestamp: str, request: Request) -> str:
-    """A request without its query: what a client of the gateway's has put there may be secret."""
+    """
+    Write a request without its query, where a client of the gateway's may have put something secret. The line has 8 KiB
+    at most: each byte may become four.
+    """
     line = b"%b %b %b" % (request.method, request.uri.partition(b"?")[0], request.clientproto)
+    if len(line) > _LONGEST_LOGGED:
+        line = line[:_LONGEST_LOGGED] + b"..."
     shown = repr(line)[2:-1].replace('"', "\\x22")
     return f'"{request.getClientAddress().host}" - - {timestamp} "{shown}" {request.code} {request.sentLength or "-"}'
