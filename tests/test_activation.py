@@ -27,6 +27,7 @@ from tests.running import (
     read_to_end,
 )
 from tests.store.serving import in_reactor
+from tests.test_listening import backlog
 from tests.test_service import refusal
 
 SERVING = (Path(__file__).parent.parent / "docs" / "serving.rst").read_text("utf-8")
@@ -88,6 +89,7 @@ def test_who_came_before_it_was_up_is_answered(listening: socket.socket, tmp_pat
     with activated(tmp_path, listening, "-l", SYSTEMD) as process:
         assert_answered(early)
         assert_answered(ask(port_of(listening)))
+        assert backlog(listening) == 128, "as the unit has it"
         assert process.stop() == 0
         assert "Traceback" not in process.text()
 

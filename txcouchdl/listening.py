@@ -3,10 +3,11 @@ Listening, at once or not at all: whatever is in the way of that is one line, be
 """
 
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from attrs import frozen
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -18,6 +19,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txcouchdl.settings import StartError
+
+#: Connections that may wait to be accepted, where the endpoint does not say. Twisted's default of 50 is filled by one
+#: crowd of clients, whose connections then take seconds to come about. The system may allow fewer.
+BACKLOG: Final = 1024
+_STATES_BACKLOG: Final = re.compile("(?:^|:)backlog=")
 
 _log = Logger()
 
@@ -70,6 +76,7 @@ def listen(reactor: Any, description: str, factory: IProtocolFactory, ports: lis
     ports += found
     if not _is_told_its_family(found[0]):
         raise StartError(f"{description!r} is no endpoint: the socket is of another domain")
+    _lengthen_queue(found[0], description)
     return Listening(description, endpoint, found[0])
 
 
@@ -104,6 +111,16 @@ async def close(ports: list[IListeningPort]) -> None:
             await maybeDeferred(port.stopListening)
         except Exception:
             _log.failure("{port} could not be closed", port=port)
+
+
+def _lengthen_queue(port: IListeningPort, description: str) -> None:
+    """
+    Let :data:`BACKLOG` connections wait at a port, unless the endpoint states a number. For a socket of systemd's, its
+    unit does.
+    """
+    if isinstance(port, Port) and not description.startswith("systemd:") and not _STATES_BACKLOG.search(description):
+        # For a socket that listens already, this changes the number alone.
+        port.socket.listen(BACKLOG)
 
 
 def _is_told_its_family(port: IListeningPort) -> bool:
