@@ -12,7 +12,7 @@ from socket import MSG_PEEK
 from typing import Any
 
 from twisted.internet import error
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IPushProducer, IStreamClientEndpoint, ITCPTransport
@@ -36,7 +36,7 @@ class End:
 
     disconnecting = False
 
-    def __init__(self, network: "Network", address: IPv4Address) -> None:
+    def __init__(self, network: "Network", address: IPv4Address | IPv6Address) -> None:
         self.network = network
         self.address = address
         self.peer: End
@@ -109,10 +109,10 @@ class End:
     def loseWriteConnection(self) -> None:
         self.loseConnection()
 
-    def getPeer(self) -> IPv4Address:
+    def getPeer(self) -> IPv4Address | IPv6Address:
         return self.peer.address
 
-    def getHost(self) -> IPv4Address:
+    def getHost(self) -> IPv4Address | IPv6Address:
         return self.address
 
     def startWriting(self) -> None:
@@ -254,13 +254,19 @@ class Network(Clock):
         """For those who connect to a port by an endpoint."""
         return _Endpoint(self, port)
 
-    def connect(self, port: int, protocol: IProtocol) -> End:
-        """Connect a protocol to a port at once. :raises error.ConnectionRefusedError: if nobody listens."""
+    def connect(self, port: int, protocol: IProtocol, host: str = "127.0.0.1") -> End:
+        """
+        Connect a protocol to a port at once.
+
+        :param host: the address that the connection comes from.
+        :raises error.ConnectionRefusedError: if nobody listens.
+        """
         factory = self._servers.get(port)
         if factory is None:
             raise error.ConnectionRefusedError
         self._next_port += 1
-        near = End(self, IPv4Address("TCP", "127.0.0.1", self._next_port))
+        kind = IPv6Address if ":" in host else IPv4Address
+        near = End(self, kind("TCP", host, self._next_port))
         far = End(self, IPv4Address("TCP", "127.0.0.1", port))
         near.peer, far.peer = far, near
         near.protocol, far.protocol = protocol, factory.buildProtocol(near.address)

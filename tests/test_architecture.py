@@ -139,6 +139,7 @@ PURE = {
     "txcouchdl.gateway.tally",
     "txcouchdl.gateway.tokens",
     "txcouchdl.gateway.plan",
+    "txcouchdl.gateway.refusals",
     "txcouchdl.gateway.errors",
     "txcouchdl.gateway.heads",
     "txcouchdl.gateway.limits",

@@ -59,7 +59,7 @@ class Number:
 
     @property
     def is_whole(self) -> bool:
-        return self.option in {"max-upstream", "max-connections", "guess-limit", "workers"}
+        return self.option.startswith("max-") or self.option in {"guess-limit", "workers"}
 
     def of(self, *arguments: str) -> int | float:
         """What the settings have of it."""
@@ -75,6 +75,7 @@ NUMBERS = [
     Number("max-upstream", "upstream.max_upstream", 256, 1, 65535),
     Number("queue-timeout", "upstream.queue_timeout", 15, 0, 3600),
     Number("max-connections", "clients.max_connections", 4096, 1, 1000000),
+    Number("max-connections-per-address", "clients.max_connections_per_address", 0, 0, 1000000),
     Number("header-timeout", "clients.header_timeout", 60, 1, 3600),
     Number("idle-timeout", "clients.idle_timeout", 60, 1, 86400),
     Number("client-timeout", "clients.client_timeout", 3600, 1, 604800),

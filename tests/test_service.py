@@ -33,6 +33,7 @@ from tests.running import (
     PATIENCE,
     Fetched,
     Running,
+    beat,
     complaints,
     connect,
     curl,
@@ -389,6 +390,24 @@ def test_a_gateway_outlives_its_couchdb_and_logs_no_secret(tmp_path: Path) -> No
         assert "Traceback" not in log
         for secret in (password, token, wrong, b64encode(f"adm:{password}".encode()).decode()):
             assert secret not in log
+
+
+def test_each_client_of_a_proxy_has_its_limit(tmp_path: Path) -> None:
+    """And the proxy has none, which is this test: here is the one that is trusted."""
+    options = ("-l", ANY_PORT, "--trusted-proxy=127.0.0.1", "--max-connections-per-address=1", "--drain=0")
+    with somebody() as couch, running(tmp_path, "-c", f"http://127.0.0.1:{couch}", *options) as process:
+
+        def head(method: str, client: str) -> bytes:
+            fields = f"Host: h\r\nX-Forwarded-For: {client}\r\nConnection: close\r\n"
+            return f"{method} /db/doc/f?token=x HTTP/1.1\r\n{fields}\r\n".encode()
+
+        with connect(process.port()) as waiting:
+            waiting.sendall(head("GET", "192.0.2.1"))
+            # It waits for a CouchDB that says nothing.
+            beat(process.port())
+            statuses = [exchange(process.port(), head("OPTIONS", f"192.0.2.{last}")).status for last in (1, 2, 2)]
+        assert statuses == [429, 204, 204]
+        assert process.stop() == 0
 
 
 # The access log in a file of its own.

@@ -65,19 +65,24 @@ def settings(*arguments: str) -> Settings:
 
 
 @pytest.mark.parametrize(
-    ("count", "connections", "exchanges"), [(1, 4096, 256), (2, 2048, 128), (3, 1366, 86), (256, 16, 1)]
+    ("count", "connections", "per_address", "exchanges"),
+    [(1, 4096, 256, 256), (2, 2048, 128, 128), (3, 1366, 86, 86), (256, 16, 8, 1)],
 )
-def test_limits_are_divided(count: int, connections: int, exchanges: int) -> None:
+def test_limits_are_divided(count: int, connections: int, per_address: int, exchanges: int) -> None:
     shared = share(settings(), count)
     assert (shared.clients.max_connections, shared.upstream.max_upstream) == (connections, exchanges)
+    assert shared.clients.connections_per_address == per_address
 
 
-@given(st.integers(1, 256), st.integers(1, 10**6), st.integers(1, 65535))
-def test_shares_are_all_and_no_more_than_rounding(count: int, connections: int, exchanges: int) -> None:
-    whole = settings("--max-connections", str(connections), "--max-upstream", str(exchanges))
-    shared = share(whole, count)
+@given(st.integers(1, 256), st.integers(1, 10**6), st.integers(1, 10**6), st.integers(1, 65535))
+def test_shares_are_all_and_no_more_than_rounding(
+    count: int, connections: int, per_address: int, exchanges: int
+) -> None:
+    numbers = (f"--max-connections={connections}", f"--max-connections-per-address={per_address}")
+    shared = share(settings(*numbers, f"--max-upstream={exchanges}"), count)
     for one, all_ in (
         (shared.clients.max_connections, connections),
+        (shared.clients.connections_per_address, per_address),
         (shared.upstream.max_upstream, exchanges),
     ):
         assert one >= 1

@@ -54,7 +54,7 @@ class Serving:
         self._tell = tell
         self._cluster = Cluster.of(tuple(nodes), self._lines, reactor, settings.upstream, counts)
         self._readiness = Readiness(self._cluster.clients, reactor)
-        self._connections = Connections(settings.clients, reactor, self._tell_connections)
+        self._connections = Connections(settings.clients, reactor, self._tell_connections, settings.proxies)
         self._is_hurried = False
         self._access = None if settings.access_log is None else AccessFile(settings.access_log, reactor)
         gateway = Gateway(

@@ -137,19 +137,20 @@ class House:
         counts = Counts(self.table)
         self.lines = MemoryLines(self.network, is_direct)
         self.cluster = Cluster.of(parsed, self.lines, self.network, limits, counts)
+        proxies = TrustedProxies.parse(trusted_proxies)
         self.gateway = Gateway(
             self.cluster,
             TokenRule(token_key),
             self.network,
             guesses=Guesses(GUESS_LIMIT, self.network, tally=counts),
-            proxies=TrustedProxies.parse(trusted_proxies),
+            proxies=proxies,
             origins=AllowedOrigins.parse(origins),
             presentation=Presentation.parse(inline),
             databases=AllowedDatabases.parse(databases),
             links=links,
         )
         self.log: list[str] = []
-        self.connections = Connections(client_limits, self.network, counts.connections)
+        self.connections = Connections(client_limits, self.network, counts.connections, proxies)
         up = Up(Readiness(self.cluster.clients, self.network))
         resource = Entrance(self.gateway.app.resource(), up.app.resource())
         self.site = GatewaySite(resource, self.network, self.connections, self.log.append, counts)
@@ -161,16 +162,21 @@ class House:
     def doc(self) -> Doc:
         return self.node.docs["/db/doc"]
 
-    def connect(self) -> Client:
+    def connect(self, host: str = "127.0.0.1") -> Client:
         client = Client()
-        self.network.connect(GATEWAY_PORT, client)
+        self.network.connect(GATEWAY_PORT, client, host)
         return client
 
     def send(
-        self, target: str, headers: dict[str, str] | None = None, method: str = "GET", version: str = "HTTP/1.1"
+        self,
+        target: str,
+        headers: dict[str, str] | None = None,
+        method: str = "GET",
+        version: str = "HTTP/1.1",
+        host: str = "127.0.0.1",
     ) -> Client:
         """A client that has sent its request; nothing has moved yet."""
-        client = self.connect()
+        client = self.connect(host)
         fields = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         client.transport.write(f"{method} {target} {version}\r\nHost: test\r\n{fields}\r\n".encode("latin-1"))
         return client

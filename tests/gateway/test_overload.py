@@ -2,8 +2,10 @@
 
 import json
 import ssl
+from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
@@ -25,8 +27,8 @@ SMALL = b"x" * 60_000
 ATTACHMENTS = {"big": Stored(BIG), "small": Stored(SMALL), "f": Stored(b"bytes")}
 
 
-def house_of(max_connections: int = 4096, **limits: float) -> House:
-    return House(dict(ATTACHMENTS), client_limits=ClientLimits(max_connections, **limits))
+def house_of(max_connections: int = 4096, **limits: Any) -> House:
+    return House(dict(ATTACHMENTS), client_limits=evolve(ClientLimits(max_connections), **limits))
 
 
 def request(name: str, method: str = "GET") -> bytes:
@@ -244,9 +246,7 @@ def test_one_limit_for_all_endpoints() -> None:
 @pytest.mark.parametrize(("places", "leaving"), [(1, 16), (160, 20)])
 def test_refused_clients_are_bounded_too(places: int, leaving: int) -> None:
     house = house_of(places)
-    clients = [house.connect() for _ in range(places)]
-    for each in clients:
-        each.transport.write(b"GET")
+    clients = [busy(house) for _ in range(places)]
 
     def refused() -> Client:
         client = house.connect()

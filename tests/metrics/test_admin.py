@@ -53,7 +53,7 @@ class Office:
 
     def connect(self) -> Client:
         client = Client()
-        self.network.connect(PORT, client)
+        self.network.connect(PORT, client, "192.0.2.1")
         return client
 
     def send(self, target: str, method: str = "GET") -> Client:

@@ -127,7 +127,11 @@ class Gateway:
 
     async def _serve(self, request: GatewayRequest) -> None:
         peer = getattr(request.getClientAddress(), "host", None)
-        request.client = ClientAddress(self._proxies.client_of(peer, _field(request, b"x-forwarded-for")))
+        forwarded_for = _field(request, b"x-forwarded-for")
+        client = self._proxies.client_of(peer, forwarded_for)
+        request.client = ClientAddress(client)
+        if forwarded_for is not None:
+            request.count_for(client)
         origin = _field(request, b"origin")
         tell(self._origins.fields(origin), request)
         if request.method == b"OPTIONS":

@@ -12,27 +12,21 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from twisted.internet.interfaces import IAddress, IConsumer, IDelayedCall, IPushProducer, ITCPTransport, ITransport
+from twisted.internet.interfaces import IAddress, IConsumer, IDelayedCall, IPushProducer, ITCPTransport
 from twisted.internet.protocol import connectionDone
-from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request, datetimeToString
 
 from txcouchdl.gateway.errors import ErrorAnswer
 from txcouchdl.gateway.heads import PlainHead, parse_plain
-from txcouchdl.gateway.plan import plan_error
+from txcouchdl.gateway.refusals import BAD_REQUEST, LONG_NAME, TOO_SLOW, refusal
 from txcouchdl.gateway.sending import Sending
+from txcouchdl.gateway.transports import knows_peer, lowest_transport
 from txcouchdl.protocol.fields import LONGEST_NAME
 
 if TYPE_CHECKING:
     from txcouchdl.gateway.request import GatewayRequest
     from txcouchdl.gateway.site import GatewaySite
-
-_TOO_SLOW: Final = ErrorAnswer(408, "request_timeout", "The request did not come in time.")
-BAD_REQUEST: Final = ErrorAnswer(400, "bad_request", "The request cannot be read, or its head is too long.")
-_LONG_NAME: Final = ErrorAnswer(
-    431, "request_header_fields_too_large", f"The name of a header field has more than {LONGEST_NAME} bytes."
-)
 
 #: Seconds for a refused client to take its answer.
 _LINGER: Final = 5
@@ -58,6 +52,7 @@ class GatewayChannel(HTTPChannel):
     # It runs on where a rest ends before its time, and is for the next one then.
     _end_of_rest: IDelayedCall | None = None
     _is_resting = False
+    _is_introduced = True
     _peer: IAddress | None = None
     _host: IAddress | None = None
 
@@ -65,6 +60,7 @@ class GatewayChannel(HTTPChannel):
         super().connectionMade()
         self.sending = Sending(self.transport, self.site.plain(self.transport))
         self._await_request()
+        self._is_introduced = knows_peer(self.transport)
         self.site.connections.enter(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -99,12 +95,17 @@ class GatewayChannel(HTTPChannel):
     # Requests that come too slowly, or not at all.
 
     def dataReceived(self, data: bytes) -> None:
+        if not self._is_introduced:
+            self._is_introduced = True
+            if not self.site.connections.introduce(self):
+                return
         if self._deadline is None and not self._handlingRequest:
             head = parse_plain(data) if self._is_at_a_beginning() else None
             if head is not None:
                 self._receive(head)
                 return
-            self._wake()
+            self._is_resting = False
+            self.site.connections.begin(self)
             self._deadline = self.callLater(self.site.connections.limits.header_timeout, self._missed)
         # HTTPChannel may write what we do not see.
         self.sending.others_write()
@@ -132,7 +133,7 @@ class GatewayChannel(HTTPChannel):
 
     def _missed(self) -> None:
         self._deadline = None
-        self.refuse(_TOO_SLOW)
+        self.refuse(TOO_SLOW)
 
     def _rest(self) -> None:
         self._await_request()
@@ -173,7 +174,7 @@ class GatewayChannel(HTTPChannel):
     def headerReceived(self, line: bytes) -> bool:
         if line.find(b":") > LONGEST_NAME:
             # Twisted would keep the name for ever.
-            self.refuse(_LONG_NAME)
+            self.refuse(LONG_NAME)
             return False
         is_good: bool = super().headerReceived(line)
         return is_good
@@ -210,7 +211,8 @@ class GatewayChannel(HTTPChannel):
         self.is_refused = True
         self._lift_deadline()
         transport = cast(ITCPTransport, self.transport)
-        self.write(self._refusal(answer))
+        date = datetimeToString().decode("ascii")
+        self.write(refusal(answer, self.site.server, date))
         self.site.log_refusal(transport.getPeer(), answer)
         # Lines are read one after the other out of what has come already.
         self.dataReceived = self.lineReceived = self.rawDataReceived = _drop  # type: ignore[method-assign]
@@ -222,17 +224,6 @@ class GatewayChannel(HTTPChannel):
             transport.loseConnection()
         else:
             transport.loseWriteConnection()
-
-    def _refusal(self, answer: ErrorAnswer) -> bytes:
-        fields = {
-            "Server": self.site.server,
-            "Date": datetimeToString().decode("ascii"),
-            **dict(plan_error(answer).headers),
-            "Content-Length": str(len(answer.body)),
-            "Connection": "close",
-        }
-        lines = [f"HTTP/1.1 {answer.status} {answer.error}", *(f"{name}: {value}" for name, value in fields.items())]
-        return "\r\n".join([*lines, "", ""]).encode("ascii") + answer.body
 
     # The ends of requests and of connections.
 
@@ -247,6 +238,8 @@ class GatewayChannel(HTTPChannel):
         return not is_last
 
     def requestDone(self, request: Request) -> None:
+        if cast("GatewayRequest", request).is_counted:
+            self.site.connections.release(self)
         # The next request is not begun before the client has taken what is there for it.
         if self._waitingForTransport and self.persistent:
             self._postponed = request
@@ -303,7 +296,7 @@ class GatewayChannel(HTTPChannel):
         self._lift_deadline()
         self.give_up_after(self.site.connections.limits.client_timeout)
         super().loseConnection()
-        self.lowest_transport.loseConnection()
+        lowest_transport(self.transport).loseConnection()
 
     def give_up_after(self, seconds: float) -> None:
         """
@@ -322,18 +315,17 @@ class GatewayChannel(HTTPChannel):
         """Whether a response is under way, its last bytes included if the connection closes behind them."""
         return bool(self._handlingRequest)
 
-    @property
-    def lowest_transport(self) -> ITransport:
-        """The one that owns the socket."""
-        transport = self.transport
-        while isinstance(transport, ProtocolWrapper):
-            transport = transport.transport
-        return cast(ITransport, transport)
+    def give_way(self, answer: ErrorAnswer) -> None:
+        """
+        Close a connection that has no request under way.
 
-    def give_way(self) -> None:
-        """Close a connection at rest."""
-        self.give_up_after(_LINGER)
-        self.loseConnection()
+        :param answer: to a request of which a part has come.
+        """
+        if self._deadline is not None:
+            self.refuse(answer)
+        else:
+            self.give_up_after(_LINGER)
+            self.loseConnection()
 
     def wind_up(self) -> None:
         """Close behind the response that is under way, or at once if there is none. No further request is read."""

@@ -1,33 +1,51 @@
 """
 The clients' connections, of all endpoints together: how many there may be, and how they end when the service does.
 
-A connection is *served*, and holds one of the places, from its beginning to its end. Of those that are served, some
-*rest*: no request is under way, before the first one or between two. When all places are taken, the one that has rested
-longest gives its place up to a new one; if none rests, the new one is refused. Both *leave* for a moment, outside the
-places, so that what they were sent arrives. They are few, and beyond that a new connection is dropped without a word.
+A connection is *served*, and holds one of the places, from its beginning to its end. One that is served is in one of
+four states:
+
+* *unproven*, until its first request has come, all of it;
+* *answering*, while a response is under way;
+* *resting*, between two requests;
+* *begun*, while the next request is coming.
+
+When all places are taken, a new connection gets the place of one that is not answering: of an unproven one, or else of
+one that rests, or else of one that has begun; of several in one state, of that which has been in it for longest. For
+five seconds a connection keeps its place that waits for its first request, or for the end of its next one: it would get
+no answer. Where more than a quarter of all places are unproven, the oldest of these have no such time any more, lest
+they drive out all that rest. When an address has as many connections as it may have, a new one gets the place of
+another of that address, by the same rules.
+
+If there is none to take the place of, the new connection is refused. That one, or the one whose place it took, *leaves*
+for a moment, outside the places, so that what they were sent arrives. They are few, and beyond that a new connection is
+dropped without a word.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from txcouchdl.gateway.errors import ErrorAnswer
+from txcouchdl.gateway.addresses import Addresses
+from txcouchdl.gateway.errors import TOO_MANY_CONNECTIONS, ErrorAnswer
 from txcouchdl.gateway.limits import ClientLimits
+from txcouchdl.gateway.peers import TrustedProxies
+from txcouchdl.gateway.refusals import OVERLOADED
+from txcouchdl.gateway.transports import knows_peer, lowest_transport, peer_host
 
 if TYPE_CHECKING:
     from txcouchdl.gateway.channel import GatewayChannel
 
-_OVERLOADED: Final = ErrorAnswer(
-    503, "service_unavailable", "There are too many connections.", (("Retry-After", "10"),)
-)
 #: Connections that may leave at the same time: a share of the places, at least so many.
 _LEAVING_SHARE: Final = 8
 _LEAST_LEAVING: Final = 16
 
-#: Seconds that a new connection has for its first request to arrive: it would get no answer if it had to give way.
+#: Seconds that a connection has for a request to arrive: it would get no answer if it had to give way before.
 _BENEFIT: Final = 5.0
+#: The share of the places that may be unproven before that time counts for less than the rest of the others.
+_UNPROVEN_SHARE: Final = 4
 
 _log = Logger()
 
@@ -36,16 +54,29 @@ class Connections:
     """
     :param reactor: tells the time, and which transports have something to send.
     :param tell: is told how many are served, whenever that changes.
+    :param proxies: those that are trusted; by default none.
     """
 
-    def __init__(self, limits: ClientLimits, reactor: Any, tell: Callable[[int], object] = lambda _count: None) -> None:
+    def __init__(
+        self,
+        limits: ClientLimits,
+        reactor: Any,
+        tell: Callable[[int], object] = lambda _count: None,
+        proxies: TrustedProxies | None = None,
+    ) -> None:
         self.limits = limits
         self._reactor = reactor
         self._tell = tell
+        self._proxies = proxies or TrustedProxies()
+        self._addresses = Addresses(limits.connections_per_address, self._proxies, reactor)
         self._served: set[GatewayChannel] = set()
         self._leaving: set[GatewayChannel] = set()
-        # In the order in which they came to rest, with the time from which they may have to give way.
+        # Those of trusted proxies.
+        self._proxied: set[GatewayChannel] = set()
+        # Those that may have to give way, by state: in the order in which they came to it, with the time from which.
+        self._unproven: dict[GatewayChannel, float] = {}
         self._resting: dict[GatewayChannel, float] = {}
+        self._begun: dict[GatewayChannel, float] = {}
         # What the end of all waits for, and who waits for it.
         self._owed: set[GatewayChannel] = set()
         self._broken_off = 0
@@ -56,29 +87,116 @@ class Connections:
 
     def enter(self, channel: "GatewayChannel") -> None:
         """Give a new connection a place, or refuse it, or drop it."""
-        if self._is_open and len(self._served) < self.limits.max_connections:
-            self._serve(channel)
-        elif not self._is_open or len(self._leaving) >= most_leaving(self.limits.max_connections):
-            self._leaving.add(channel)
-            channel.drop()
-        elif (resting := self._longest_resting()) is not None:
-            self._served.remove(resting)
-            self._leaving.add(resting)
-            self._serve(channel)
-            resting.give_way()
+        address = self._address_of(channel) if knows_peer(channel.transport) else None
+        if not self._is_open:
+            self._drop(channel)
+        elif self._addresses.is_full(address):
+            self._squeeze(channel, address, self._evictable_of(address), TOO_MANY_CONNECTIONS)
+        elif len(self._served) < self.limits.max_connections:
+            self._serve(channel, address)
+        else:
+            self._squeeze(channel, address, self._evictable(), OVERLOADED)
+
+    def _address_of(self, channel: "GatewayChannel") -> str | None:
+        """The address for which a connection counts, if it does."""
+        peer = peer_host(channel.transport)
+        if self._proxies.trusts(peer):
+            self._proxied.add(channel)
+        return self._addresses.of_peer(peer)
+
+    def _squeeze(
+        self,
+        channel: "GatewayChannel",
+        address: str | None,
+        evictable: Iterable["GatewayChannel"],
+        answer: ErrorAnswer,
+    ) -> None:
+        """
+        Serve a new connection in the place of another, or refuse it, or drop it.
+
+        :param evictable: those whose place it may have.
+        :param answer: to the one that leaves, if it has a request or may have one.
+        """
+        most = most_leaving(self.limits.max_connections)
+        if len(self._leaving) < most and self._evict_one(evictable, answer):
+            self._serve(channel, address)
+        # What one crowded address is refused leaves half of these to the others.
+        elif len(self._leaving) >= (most // 2 if answer is TOO_MANY_CONNECTIONS else most):
+            self._drop(channel)
         else:
             self._leaving.add(channel)
-            channel.refuse(_OVERLOADED)
+            channel.refuse(answer)
 
-    def _serve(self, channel: "GatewayChannel") -> None:
+    def _serve(self, channel: "GatewayChannel", address: str | None) -> None:
         self._served.add(channel)
-        self._resting[channel] = self._reactor.seconds() + _BENEFIT
+        self._addresses.add(address, channel)
+        self._unproven[channel] = self._reactor.seconds() + _BENEFIT
         self._tell(len(self._served))
+
+    def _drop(self, channel: "GatewayChannel") -> None:
+        self._leaving.add(channel)
+        channel.drop()
+
+    def introduce(self, channel: "GatewayChannel") -> bool:
+        """
+        The first bytes of a connection told its peer (PROXY protocol). It may be one too many of that address.
+
+        :return: whether it is served.
+        """
+        address = self._address_of(channel)
+        if channel in self._served and self._addresses.is_full(address):
+            self._served.remove(channel)
+            self.wake(channel)
+            self._squeeze(channel, address, self._evictable_of(address), TOO_MANY_CONNECTIONS)
+        elif channel in self._served:
+            self._addresses.add(address, channel)
+        return channel in self._served
+
+    # Who gives way.
+
+    def _evict_one(self, evictable: Iterable["GatewayChannel"], answer: ErrorAnswer) -> bool:
+        """
+        Close the first connection that has nothing left to send.
+
+        :return: whether there was one.
+        """
+        senders: set[object] | None = None
+        for channel in evictable:
+            senders = self._senders() if senders is None else senders
+            if lowest_transport(channel.transport) not in senders:
+                self._served.remove(channel)
+                self._addresses.remove(channel)
+                self._leaving.add(channel)
+                channel.give_way(answer)
+                return True
+        return False
+
+    def _evictable(self) -> Iterator["GatewayChannel"]:
+        """Those that may have to give way now, in that order."""
+        now = self._reactor.seconds()
+        is_crowded = len(self._unproven) > max(1, self.limits.max_connections // _UNPROVEN_SHARE)
+        yield from takewhile(lambda each: is_crowded or self._unproven[each] <= now, self._unproven)
+        yield from self._resting
+        yield from takewhile(lambda each: self._begun[each] <= now, self._begun)
+
+    def _evictable_of(self, address: str | None) -> Iterator["GatewayChannel"]:
+        """The same of one address, whose unproven connections keep their time: they drive out none but its own."""
+        now = self._reactor.seconds()
+        oldest = () if address is None else tuple(self._addresses.oldest(address))
+        for state in (self._unproven, self._resting, self._begun):
+            waiting = {each: since for each in oldest if (since := state.get(each)) is not None and since <= now}
+            yield from sorted(waiting, key=lambda each: waiting[each])
+
+    def _senders(self) -> set[object]:
+        return set(self._reactor.getWriters())
+
+    # What happens to those that are served.
 
     def leave(self, channel: "GatewayChannel") -> None:
         """A connection has ended."""
         self.wake(channel)
-        for each in (self._served, self._leaving, self._owed):
+        self._addresses.remove(channel)
+        for each in (self._served, self._leaving, self._owed, self._proxied):
             each.discard(channel)
         self._tell(len(self._served))
         self._notice_end()
@@ -87,18 +205,40 @@ class Connections:
         """A connection that is served has no request under way any more."""
         self._resting[channel] = self._reactor.seconds()
 
-    def wake(self, channel: "GatewayChannel") -> None:
-        """A connection rests no longer."""
+    def begin(self, channel: "GatewayChannel") -> None:
+        """The first bytes of a request have come, and not all of it."""
         self._resting.pop(channel, None)
+        if channel not in self._unproven:
+            self._begun[channel] = self._reactor.seconds() + _BENEFIT
 
-    def _longest_resting(self) -> "GatewayChannel | None":
-        """Of those that have nothing left to send."""
-        senders, now = self._senders(), self._reactor.seconds()
-        ready = (each for each, since in self._resting.items() if since <= now)
-        return next((each for each in ready if each.lowest_transport not in senders), None)
+    def wake(self, channel: "GatewayChannel") -> None:
+        """A request has come, or the connection closes: it does not have to give way."""
+        if self._resting.pop(channel, None) is None:
+            self._unproven.pop(channel, None)
+            self._begun.pop(channel, None)
 
-    def _senders(self) -> set[object]:
-        return set(self._reactor.getWriters())
+    # Requests that come through proxies.
+
+    def is_proxied(self, channel: "GatewayChannel") -> bool:
+        """Whether a connection is a trusted proxy's."""
+        return channel in self._proxied
+
+    def admit(self, channel: "GatewayChannel", client: str) -> bool:
+        """
+        Count a trusted proxy's connection for the client that it names, until :meth:`release`.
+
+        :param client: as :meth:`.TrustedProxies.client_of` has it.
+        :return: whether the client may have another one.
+        """
+        address = self._addresses.of_client(client)
+        if self._addresses.is_full(address):
+            return False
+        self._addresses.add(address, channel)
+        return True
+
+    def release(self, channel: "GatewayChannel") -> None:
+        """A request that was admitted has ended."""
+        self._addresses.remove(channel)
 
     # The end of all.
 
@@ -112,7 +252,7 @@ class Connections:
         """
         self._is_open = False
         senders = self._senders()
-        self._owed = {each for each in self._served if each.is_answering or each.lowest_transport in senders}
+        self._owed = {each for each in self._served if each.is_answering or lowest_transport(each.transport) in senders}
         count = len(self._owed)
         if count:
             _log.info("waiting for {count} downloads, at most {seconds:g} s", count=count, seconds=seconds)

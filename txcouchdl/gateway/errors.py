@@ -47,6 +47,10 @@ class TooManyGuesses(Refusal):
         self.retry_after = retry_after
 
 
+class TooManyConnections(Refusal):
+    """One more request of an address, by a proxy, than it may have at the same time."""
+
+
 class NoSuchAttachment(Refusal):
     """The document, shown a right token for, has no attachment of this name."""
 
@@ -100,6 +104,10 @@ _BAD_GATEWAY = "CouchDB did not answer as it should."
 _TABLE: dict[type[DownloadError], ErrorAnswer] = {
     Forbidden: ErrorAnswer(403, "forbidden", "Incorrect download token or unexisting document or database"),
     TooManyGuesses: ErrorAnswer(429, "too_many_requests", "Too many incorrect download tokens from this address."),
+    # It is the address' doing, and not ours: a proxy in front must not take the gateway for broken because of it.
+    TooManyConnections: ErrorAnswer(
+        429, "too_many_requests", "There are too many connections from this address.", (("Retry-After", "10"),)
+    ),
     NoSuchAttachment: ErrorAnswer(404, "not_found", "Document is missing attachment"),
     NoSuchRevision: ErrorAnswer(404, "not_found", "missing"),
     NoAddress: ErrorAnswer(
@@ -125,6 +133,8 @@ _TABLE: dict[type[DownloadError], ErrorAnswer] = {
 
 #: For what is our own fault.
 INTERNAL_ERROR = _TABLE[DownloadError]
+#: For a connection that cannot be served.
+TOO_MANY_CONNECTIONS = _TABLE[TooManyConnections]
 
 
 def answer_for(error: DownloadError) -> ErrorAnswer:

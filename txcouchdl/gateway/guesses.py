@@ -6,12 +6,12 @@ until the minute is over. One time and one number are all that there is to know 
 """
 
 from collections import OrderedDict
-from ipaddress import IPv6Address
 from typing import Final, Protocol
 
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
+from txcouchdl.gateway.peers import customer_of
 from txcouchdl.gateway.tally import UNCOUNTED, Tally
 
 #: Wrong tokens a minute.
@@ -105,9 +105,5 @@ class Guesses:
 
     def _held_off(self, address: str) -> float | None:
         now = self._clock.seconds()
-        minute = self._minutes.count(_customer(address), self._limit, now)
+        minute = self._minutes.count(customer_of(address), self._limit, now)
         return minute.left(now) if minute.wrong >= self._limit else None
-
-
-def _customer(address: str) -> str:
-    return f"{int(IPv6Address(address)) >> 64:x}::" if ":" in address else address

@@ -20,7 +20,8 @@ _Address = IPv4Address | IPv6Address
 _Network = IPv4Network | IPv6Network
 
 #: Peers of a UNIX socket: they have no address.
-_UNIX: Final = "unix"
+UNIX: Final = "unix"
+_LOOPBACK: Final = "::1"
 #: A peer whose address is none. Twisted's haproxy: endpoints take whatever they are told for one.
 _UNKNOWN: Final = "unknown"
 #: Proxies in a row that are followed; the field may be as long as a request's head.
@@ -71,7 +72,7 @@ class TrustedProxies:
         :param texts: IP addresses, networks as ``10.0.0.0/8``, and the word ``unix`` for the peers of UNIX sockets.
         :raises ValueError: with a sentence for whoever wrote them.
         """
-        return cls(tuple(_network(text) for text in texts if text != _UNIX), _UNIX in texts)
+        return cls(tuple(_network(text) for text in texts if text != UNIX), UNIX in texts)
 
     def client_of(self, peer: str | None, forwarded_for: str | None) -> str:
         """
@@ -83,7 +84,7 @@ class TrustedProxies:
         :return: an IP address as :mod:`ipaddress` writes it, without a zone, and of IPv4 wherever it is one;
             ``unix`` for the peer of a UNIX socket, ``unknown`` for one whose address is none.
         """
-        client = _UNIX if peer is None else _peer_text(peer)
+        client = UNIX if peer is None else _peer_text(peer)
         if forwarded_for is None or not self.trusts(peer):
             return client
         hops, is_trusted = _hops(forwarded_for), True
@@ -115,6 +116,24 @@ class TrustedProxies:
 
     def _includes(self, address: _Address | None) -> bool:
         return address is not None and any(address in network for network in self.networks)
+
+
+def customer_of(client: str) -> str:
+    """
+    What limits count for one: an address, or of IPv6 all of its /64, which is what one customer has.
+
+    :param client: as :meth:`TrustedProxies.client_of` has it.
+    """
+    return f"{int(IPv6Address(client)) >> 64:x}::" if ":" in client and client != _LOOPBACK else client
+
+
+def is_loopback(client: str) -> bool:
+    """
+    Whether an address is one of this machine to itself.
+
+    :param client: as :meth:`TrustedProxies.client_of` has it, or :func:`customer_of` of that.
+    """
+    return client == _LOOPBACK or client.startswith("127.")
 
 
 def _last(value: str | None) -> str:

@@ -17,7 +17,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.server import Request
 
 from txcouchdl.gateway.description import Headers as Fields
-from txcouchdl.gateway.errors import INTERNAL_ERROR, ErrorAnswer
+from txcouchdl.gateway.errors import INTERNAL_ERROR, ErrorAnswer, TooManyConnections
 from txcouchdl.gateway.tally import End
 from txcouchdl.short_cache import short_cache
 
@@ -38,12 +38,14 @@ class GatewayRequest(Request):
 
     :ivar site: given when the request has come.
     :ivar answering: what makes its answer, and is cancelled when the client goes away.
+    :ivar is_counted: whether it counts for a client that a proxy names.
     :ivar end: how its answer ends, if it is not sent to its end.
     """
 
     defaultContentType = None  # noqa: N815 (twisted.web's)
     site: "GatewaySite | None" = None
     answering: "Deferred[Any] | None" = None
+    is_counted = False
     end: End | None = None
     _told_length = 0
     _body_length = 0
@@ -77,6 +79,19 @@ class GatewayRequest(Request):
     def getClientAddress(self) -> IAddress:
         """Whom it is from: the connection's peer, or who that speaks for."""
         return cast(IAddress, self.client)
+
+    def count_for(self, client: str) -> None:
+        """
+        Count the request for the client that a trusted proxy names, until it ends; of another peer, do nothing.
+
+        :raises TooManyConnections: if that client has too many already.
+        """
+        channel = cast("GatewayChannel", self.channel)
+        connections = channel.site.connections
+        if connections.is_proxied(channel):
+            if not connections.admit(channel, client):
+                raise TooManyConnections
+            self.is_counted = True
 
     def getHeader(self, key: AnyStr) -> AnyStr | None:
         """The value of a field; of several lines the last one's."""

@@ -32,7 +32,9 @@ from txcouchdl.metrics.exposition import Exposition
 from txcouchdl.metrics.table import Table
 
 #: Scrapers are few, read at once, and come again. One that keeps its connection comes within five minutes.
-_LIMITS: Final = ClientLimits(max_connections=32, header_timeout=10.0, idle_timeout=300.0, client_timeout=10.0)
+_LIMITS: Final = ClientLimits(
+    max_connections=32, max_connections_per_address=32, header_timeout=10.0, idle_timeout=300.0, client_timeout=10.0
+)
 
 _NOT_ALLOWED: Final = ErrorAnswer(
     405, "method_not_allowed", "Only GET and HEAD are allowed.", (("Allow", "GET, HEAD"),)

@@ -118,6 +118,13 @@ NUMBERS: Final = (
     Number.of(UpstreamLimits, "max_upstream", 1, 65535, "Exchanges with one CouchDB node at the same time."),
     Number.of(UpstreamLimits, "queue_timeout", 0, 3600, "Seconds that a request waits for one of --max-upstream."),
     Number.of(ClientLimits, "max_connections", 1, 1000000, "Clients' connections at the same time."),
+    Number.of(
+        ClientLimits,
+        "max_connections_per_address",
+        0,
+        1000000,
+        "Connections of one address; 0 for a sixteenth of all, at least 8.",
+    ),
     Number.of(ClientLimits, "header_timeout", 1, 3600, "Seconds from the first byte of a request to its last."),
     Number.of(ClientLimits, "idle_timeout", 1, 86400, "Seconds that a connection may be open without a request."),
     Number.of(

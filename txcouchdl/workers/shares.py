@@ -27,7 +27,12 @@ def share(settings: Settings, count: int) -> Settings:
     clients, upstream = settings.clients, settings.upstream
     return evolve(
         settings,
-        clients=evolve(clients, max_connections=_part(clients.max_connections, count)),
+        clients=evolve(
+            clients,
+            max_connections=_part(clients.max_connections, count),
+            # Where nobody says how many, it is a part of the worker's own.
+            max_connections_per_address=_part(clients.max_connections_per_address, count),
+        ),
         upstream=evolve(upstream, max_upstream=_part(upstream.max_upstream, count)),
         workers=1,
     )

@@ -1,0 +1,31 @@
+"""What a connection is answered whose request cannot be read, or is not read. Pure."""
+
+from typing import Final
+
+from txcouchdl.gateway.errors import ErrorAnswer
+from txcouchdl.gateway.plan import plan_error
+from txcouchdl.protocol.fields import LONGEST_NAME
+
+TOO_SLOW: Final = ErrorAnswer(408, "request_timeout", "The request did not come in time.")
+BAD_REQUEST: Final = ErrorAnswer(400, "bad_request", "The request cannot be read, or its head is too long.")
+LONG_NAME: Final = ErrorAnswer(
+    431, "request_header_fields_too_large", f"The name of a header field has more than {LONGEST_NAME} bytes."
+)
+OVERLOADED: Final = ErrorAnswer(503, "service_unavailable", "There are too many connections.", (("Retry-After", "10"),))
+
+
+def refusal(answer: ErrorAnswer, server: str, date: str) -> bytes:
+    """
+    The whole response, which is the connection's last.
+
+    :param server: the value of the Server field; ``date`` that of the Date field.
+    """
+    fields = {
+        "Server": server,
+        "Date": date,
+        **dict(plan_error(answer).headers),
+        "Content-Length": str(len(answer.body)),
+        "Connection": "close",
+    }
+    lines = [f"HTTP/1.1 {answer.status} {answer.error}", *(f"{name}: {value}" for name, value in fields.items())]
+    return "\r\n".join([*lines, "", ""]).encode("ascii") + answer.body
