@@ -78,6 +78,12 @@ def answer(status: int, body: bytes, headers: dict[str, str] | None = None, *, l
     return head.encode("latin-1") + b"\r\n" + body
 
 
+def membership(visible: int, members: int) -> bytes:
+    """The answer to ``/_membership`` of a node that sees some of the nodes of its cluster, itself included."""
+    names = [f"couchdb@{number}.example.org" for number in range(members)]
+    return answer(200, json.dumps({"all_nodes": names[:visible], "cluster_nodes": names}).encode())
+
+
 @define
 class Stored:
     """An attachment of the model: what is stored, and what its stub says."""
@@ -137,14 +143,16 @@ class ScriptedNode(Factory):
     :ivar old_docs: by path and revision: those that are not compacted away.
     :ivar faults: asked first for each request; a script, or ``None`` to let the model answer.
     :ivar up: the answer to ``/_up``.
-    :ivar asked: all requests so far, but those for ``/_up``.
-    :ivar probes: those.
+    :ivar membership: the answer to ``/_membership``.
+    :ivar asked: all requests so far, but those for ``/_up`` and ``/_membership``.
+    :ivar probes: those for ``/_up``.
     """
 
     docs: dict[str, Doc] = Default(dict)
     old_docs: dict[tuple[str, str], Doc] = Default(dict)
     faults: Callable[[Asked], Script | None] = lambda _: None
     up: Script = (answer(200, b'{"status":"ok","seeds":{}}'),)
+    membership: Script = (membership(3, 3),)
     asked: list[Asked] = field(factory=list)
     probes: list[Asked] = field(factory=list)
 
@@ -155,6 +163,8 @@ class ScriptedNode(Factory):
         if asked.path == "/_up":
             self.probes.append(asked)
             return self.up
+        if asked.path == "/_membership":
+            return self.membership
         self.asked.append(asked)
         script = self.faults(asked)
         return [self._model(asked)] if script is None else script

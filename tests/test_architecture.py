@@ -125,6 +125,7 @@ PURE = {
     "txcouchdl.couch.errors",
     "txcouchdl.couch.learned",
     "txcouchdl.couch.limits",
+    "txcouchdl.couch.membership",
     "txcouchdl.couch.nodes",
     "txcouchdl.couch.tally",
     "txcouchdl.links",

@@ -27,10 +27,14 @@ class Node(CouchClient):
         self.is_up = True
         self.is_silent = False
         self.probes = 0
+        self.visible: int | None = None
         self.asking: list[Deferred[None]] = []
 
     def __str__(self) -> str:
         return self.name
+
+    async def visible_nodes(self) -> int | None:
+        return self.visible
 
     async def probe(self) -> None:
         self.probes += 1
@@ -45,9 +49,9 @@ class Node(CouchClient):
 class Town:
     """A cluster with its nodes, and a clock."""
 
-    def __init__(self, size: int, **limits: Any) -> None:
+    def __init__(self, size: int, node: type[Node] = Node, **limits: Any) -> None:
         self.clock = Clock()
-        self.nodes = [Node(f"n{number}") for number in range(size)]
+        self.nodes = [node(f"n{number}") for number in range(size)]
         self.cluster = Cluster(self.nodes, self.clock, UpstreamLimits(**limits))
 
     def wait(self, wish: Wish = ANY) -> "Deferred[Place]":
@@ -218,6 +222,7 @@ def test_nobody_waits_for_ever() -> None:
     for place in places:
         place.vacate()
     assert town.names(2, keep=True)
+    town.cluster.stop()
     assert not town.clock.getDelayedCalls()
 
 

@@ -208,8 +208,8 @@ class House:
 
 
 #: What may be pending when nothing is under way: the time limits of idle connections, client's and node's, the next
-#: question to a node that does not work, and a last tick.
-_IDLE = {"GatewayChannel._end_rest", "Line._prune", "Ticker._tick", "NodeHealth._probe"}
+#: question to a node that does not work, the next or the last health check, and a last tick.
+_IDLE = {"GatewayChannel._end_rest", "Line._prune", "Ticker._tick", "NodeHealth._probe", "HealthChecks._begin"}
 
 
 @contextmanager

@@ -52,6 +52,7 @@ def fill(counts: Counts, times: int) -> None:
         for number in (0, 1):
             counts.node(number).failed()
             counts.node(number).is_down(True)
+            counts.node(number).is_aside(True)
         counts.sent(1)
         counts.wrong_token(True)
         counts.overloaded()
@@ -64,7 +65,7 @@ def fill(counts: Counts, times: int) -> None:
 
 def unused() -> int:
     """Of a row's places, at its end."""
-    return NODES.length - 1 - NODES.nodes[-1].down
+    return NODES.length - 1 - NODES.nodes[-1].aside
 
 
 def test_every_number_has_a_place_of_its_own() -> None:

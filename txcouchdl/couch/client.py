@@ -9,6 +9,7 @@ Both take lines to the node (:mod:`txcouchdl.couch.wire`); treq's own way asks f
 behind our back (FINDINGS, section 0, point 7), which would lose us the length, the digest and the range.
 """
 
+import re
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -18,7 +19,14 @@ from twisted.logger import Logger
 
 from txcouchdl.couch.deadlines import Deadlines
 from txcouchdl.couch.documents import Digest, Document, parse_document
-from txcouchdl.couch.errors import BadUpstream, RevisionGone, UpstreamRefusedUs, UpstreamUnavailable
+from txcouchdl.couch.errors import (
+    BadUpstream,
+    NodeInMaintenance,
+    RevisionGone,
+    UpstreamRefusedUs,
+    UpstreamUnavailable,
+)
+from txcouchdl.couch.membership import MAX_MEMBERSHIP, count_visible_nodes
 from txcouchdl.couch.names import AttachmentAddress, attachment_path, document_path, quote_segment
 from txcouchdl.couch.nodes import Node
 from txcouchdl.couch.short_bodies import abandon, collect, error_text, gather
@@ -38,6 +46,8 @@ MAX_DOCUMENT = 16 * 2**20
 LONGEST_TARGET: Final = 8_100
 #: Seconds for a node to say whether it is up.
 _PROBE_TIMEOUT = 5.0
+# A node with this status serves whoever asks it, but its operator wants it to be drained.
+_MAINTENANCE: Final = re.compile(rb'"status"\s*:\s*"(?:maintenance_mode|nolb)"')
 
 # What CouchDB says of a database to a user who is not a member of it, and to one who is nobody. All other refusals
 # (a lockout) are about our credentials, and say nothing of the document (FINDINGS, section 7).
@@ -195,7 +205,8 @@ class CouchClient:
         Ask a node whether it is up. A 404 with a status says that it is not to be used (maintenance, seeding); one
         without comes from something before CouchDB that keeps ``/_up`` to itself, and tells nothing.
 
-        :raises UpstreamFailure: if it says that it is not, or nothing in time.
+        :raises NodeInMaintenance: if the node is in maintenance mode.
+        :raises UpstreamFailure: if the node says otherwise that it is not up, or nothing in time.
         """
         deadline = self._probes.begin()
         try:
@@ -203,8 +214,27 @@ class CouchClient:
             said = await deadline.wait(error_text(response))
         finally:
             deadline.end()
+        if response.code == 404 and _MAINTENANCE.search(said):
+            raise NodeInMaintenance(f"{self}: in maintenance mode")
         if response.code >= 500 or (response.code == 404 and b'"status"' in said):
             raise UpstreamUnavailable(f"{self}: /_up answers {response.code}")
+
+    async def visible_nodes(self) -> int | None:
+        """
+        Ask a node how many nodes of its cluster it is connected to, itself included.
+
+        :return: ``None`` if the node does not say: CouchDB tells server admins only.
+        :raises UpstreamFailure: if there is no answer in time.
+        """
+        deadline = self._probes.begin()
+        try:
+            response = await deadline.wait(self._documents.get(f"{self._node.base}/_membership"))
+            if response.code != 200:
+                await deadline.wait(error_text(response))
+                return None
+            return count_visible_nodes(await deadline.wait(collect(response, MAX_MEMBERSHIP)))
+        finally:
+            deadline.end()
 
     def _failure(self, response: Answer) -> Exception:
         """What a status that is no body means for an attachment or a document."""

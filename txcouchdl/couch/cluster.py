@@ -24,7 +24,8 @@ from txcouchdl.couch.client import CouchClient
 from txcouchdl.couch.documents import Document
 from txcouchdl.couch.errors import NoNodeAvailable, Overloaded
 from txcouchdl.couch.gathering import Gathering
-from txcouchdl.couch.health import NodeHealth, State
+from txcouchdl.couch.health import USABLE, NodeHealth, State
+from txcouchdl.couch.health_checks import HealthChecks
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.nodes import Node
 from txcouchdl.couch.tally import UNCOUNTED, NodeTally, Tally
@@ -58,6 +59,7 @@ class Place:
         self.member = member
         self._cluster: Cluster | None = cluster
         member.busy += 1
+        cluster.checks.note_use()
 
     def rest(self, give_up: Callable[[], object]) -> None:
         """
@@ -108,6 +110,7 @@ class Cluster:
     :ivar documents: reads of documents that are under way.
     :ivar clients: of the nodes.
     :ivar tally: is told what may be counted.
+    :ivar checks: of the nodes, as long as exchanges with them begin.
     """
 
     def __init__(
@@ -122,6 +125,7 @@ class Cluster:
         # The first of them is next in turn.
         self._members = [Member(client, clock, self._seat, tally.node(number)) for number, client in enumerate(clients)]
         self._only = self._members[0] if self.size == 1 else None
+        self.checks = HealthChecks(tuple(self._members), clock)
         # Those who are committed first, in the order in which they came; so the others.
         self._committed: _Queue = OrderedDict()
         self._waiting: _Queue = OrderedDict()
@@ -190,6 +194,7 @@ class Cluster:
 
     def stop(self) -> None:
         """Ask no node any more how it does."""
+        self.checks.stop()
         for member in self._members:
             member.health.stop()
         self._expect_no_rest()
@@ -303,7 +308,7 @@ class Cluster:
     def _groups(self, tried: Collection[Member]) -> Iterator[list[Member]]:
         untried = [member for member in self._members if member not in tried]
         for members in untried, self._members:
-            for state in State.UP, State.DOUBTED:
+            for state in USABLE:
                 yield [member for member in members if member.health.state is state]
 
     def _is_best(self, member: Member, tried: Collection[Member]) -> bool:

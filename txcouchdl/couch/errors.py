@@ -18,6 +18,10 @@ class UpstreamUnavailable(UpstreamFailure):
     """No answer: the connection was refused or lost, or the node answered with a 5xx."""
 
 
+class NodeInMaintenance(UpstreamUnavailable):
+    """The node answers ``/_up`` with maintenance mode: it works, and wants no requests of a load balancer."""
+
+
 class NoNodeAvailable(UpstreamUnavailable):
     """
     All nodes have failed, and are being tried again.

@@ -1,12 +1,29 @@
 """
-How a node does: in use, doubted, or down.
+Health of a node, as a state machine.
 
-A failure alone does not tell whose it is: a node that is dying answers 5xx, and so does a healthy one to a request for
-something that is damaged. So a node that failed is only *doubted* at first, which means that it is used where no other
-can be, and is asked ``/_up``. If it does not answer that it is, it is *down*, and not used until it does.
+=========  ===========================================================================================================
+State      Use
+=========  ===========================================================================================================
+UP         The node is used.
+DOUBTED    The node is used where no node is UP. A request failed, and it is not known yet whose fault that was: a dying
+           node answers 5xx, and so does a healthy one to a request for something that is damaged.
+ASIDE      The node is used where no node is UP or DOUBTED. It works, but a health check found that it is in maintenance
+           mode, or sees fewer nodes of its cluster than the others do (:mod:`~txcouchdl.couch.health_checks`).
+DOWN       The node is not used. It failed, and then did not answer ``/_up`` with success.
+=========  ===========================================================================================================
 
-It is asked again in longer and longer intervals, and at once (but once a second at most) when somebody has need of it,
-who then waits for what it says.
+=======================  =============================================================================================
+Transition               Cause
+=======================  =============================================================================================
+UP -> DOUBTED            A request or a health check failed. A probe (``/_up``) follows, the first one at once.
+DOUBTED -> UP            A probe or a request succeeded.
+DOUBTED, ASIDE -> DOWN   A probe failed.
+DOWN -> UP               A probe succeeded. Probes follow each other in longer and longer intervals. A request that
+                         finds no node to use has all nodes probed at once, once a second at most, and waits.
+UP, DOUBTED -> ASIDE     A health check sets the node aside.
+ASIDE -> UP, DOUBTED     A health check no longer does.
+DOWN -> ASIDE            A probe succeeded, and the last health check had set the node aside.
+=======================  =============================================================================================
 """
 
 from collections.abc import Callable
@@ -33,11 +50,16 @@ _log = Logger()
 
 
 class State(Enum):
-    """What a node is good for."""
+    """What a node is good for; the better ones first."""
 
     UP = "used"
-    DOUBTED = "used where no other can be"
+    DOUBTED = "used where no node is UP"
+    ASIDE = "used where no node is UP or DOUBTED"
     DOWN = "not used"
+
+
+#: The states of nodes that may be used, in the order of preference.
+USABLE: Final = (State.UP, State.DOUBTED, State.ASIDE)
 
 
 class NodeHealth:
@@ -55,6 +77,9 @@ class NodeHealth:
         self._client = client
         self._clock = clock
         self._changed = changed
+        # What requests and probes say: UP, DOUBTED or DOWN. And why health checks have set the node aside, if so.
+        self._condition = State.UP
+        self._set_aside: str | None = None
         # In succession: requests, and probes of a node that is down.
         self._failures = 0
         self._last_probe = clock.seconds() - _KNOCKING_INTERVAL
@@ -67,13 +92,18 @@ class NodeHealth:
         return self._probing is not None
 
     @property
+    def is_failing(self) -> bool:
+        """Whether a request or a probe failed, and none has succeeded since: probes are under way, or will be."""
+        return self._condition is not State.UP
+
+    @property
     def retry_after(self) -> float:
         """Seconds until the node is asked how it does, if nobody has need of it before."""
         return self._next_probe.getTime() - self._clock.seconds() if self._next_probe is not None else 0.0
 
     def succeeded(self) -> None:
         """The node has answered a request."""
-        if self.state is not State.DOWN:
+        if self._condition is not State.DOWN:
             self._failures = 0
             self.stop()
             self._become(State.UP)
@@ -83,10 +113,19 @@ class NodeHealth:
         :param error: that the node has refused or lost a connection, has answered with a 5xx, or not in time.
         """
         self._tally.failed()
-        if self.state is State.UP:
+        if self._condition is State.UP:
             self._failures += 1
             self._probe_later()
             self._become(State.DOUBTED, error)
+
+    def set_aside(self, reason: str | None) -> None:
+        """
+        Use the node only where no other can be.
+
+        :param reason: for the log; ``None`` to use it as all others.
+        """
+        self._set_aside = reason
+        self._become(self._condition)
 
     def knock(self) -> None:
         """Somebody has need of the node: if it is down, ask it now."""
@@ -103,13 +142,18 @@ class NodeHealth:
         if self._probing is not None:
             self._probing.cancel()
 
-    def _become(self, state: State, why: BaseException | None = None) -> None:
+    def _become(self, condition: State, why: object = None) -> None:
+        self._condition = condition
+        state, reason = condition, why
+        if self._set_aside is not None and condition is not State.DOWN:
+            state, reason = State.ASIDE, self._set_aside
         if state is self.state:
             return
         self.state = state
         self._tally.is_down(state is State.DOWN)
-        reason = f": {why}" if why is not None else ""
-        _log.info("{node} is {state}{reason}", node=self._client, state=state.name, reason=reason)
+        self._tally.is_aside(state is State.ASIDE)
+        because = f": {reason}" if reason is not None else ""
+        _log.info("{node} is {state}{because}", node=self._client, state=state.name, because=because)
         self._changed()
 
     def _probe_later(self) -> None:

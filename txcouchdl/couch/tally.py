@@ -21,6 +21,9 @@ class NodeTally:
     def is_down(self, is_down: bool) -> None:
         """Whether it counts as down from now on."""
 
+    def is_aside(self, is_aside: bool) -> None:
+        """Note whether health checks have set the node aside from now on."""
+
 
 class Tally:
     """What is told of all of them."""

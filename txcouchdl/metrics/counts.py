@@ -116,3 +116,6 @@ class _NodeCounts(NodeTally):
 
     def is_down(self, is_down: bool) -> None:
         self._numbers[self._places.down] = is_down
+
+    def is_aside(self, is_aside: bool) -> None:
+        self._numbers[self._places.aside] = is_aside

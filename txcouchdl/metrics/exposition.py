@@ -99,6 +99,14 @@ def _of_nodes(layout: Layout, sums: Sequence[int]) -> Iterator[Metric]:
     for node in layout.nodes:
         up.add_metric((node.base,), not sums[node.down])
     yield up
+    aside = GaugeMetricFamily(
+        "couchdl_node_aside",
+        "1 if some process has set the node aside: it is in maintenance mode, or cut off from its cluster.",
+        labels=("node",),
+    )
+    for node in layout.nodes:
+        aside.add_metric((node.base,), bool(sums[node.aside]))
+    yield aside
 
 
 def _told(histogram: Histogram, sums: Sequence[int]) -> tuple[list[tuple[str, float]], float]:

@@ -77,6 +77,7 @@ class NodePlaces:
     answers: Histogram
     failures: int
     down: int
+    aside: int
 
 
 class Layout:
@@ -105,7 +106,9 @@ class Layout:
         self.connections = next(places)
         self.parked = next(places)
         self.queue = next(places)
-        self.nodes = tuple(NodePlaces(base, *each, next(places)) for base, each in zip(nodes, counters, strict=True))
+        self.nodes = tuple(
+            NodePlaces(base, *each, next(places), next(places)) for base, each in zip(nodes, counters, strict=True)
+        )
         self.length = -(-next(places) // 8) * 8
 
 
