@@ -11,9 +11,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from txcouchdl.couch.client import CouchClient
-from txcouchdl.couch.cluster import Cluster, Member, Place, Wish
+from txcouchdl.couch.cluster import Cluster
 from txcouchdl.couch.errors import NoNodeAvailable, Overloaded, UpstreamTimeout, UpstreamUnavailable
 from txcouchdl.couch.limits import UpstreamLimits
+from txcouchdl.couch.places import Member, Place, Wish
 
 ANY = Wish()
 LOST = UpstreamUnavailable("lost")

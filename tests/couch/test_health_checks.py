@@ -4,9 +4,9 @@ import pytest
 
 from tests.couch.test_cluster import LOST, Node, Town
 from tests.gateway.house import logged
-from txcouchdl.couch.cluster import Place
 from txcouchdl.couch.errors import NodeInMaintenance, UpstreamTimeout
 from txcouchdl.couch.health_checks import INTERVAL
+from txcouchdl.couch.places import Place
 
 
 class Patient(Node):

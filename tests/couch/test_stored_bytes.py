@@ -24,8 +24,9 @@ from txcouchdl.couch.errors import (
 )
 from txcouchdl.couch.healing import StoredBytes
 from txcouchdl.couch.limits import UpstreamLimits
+from txcouchdl.couch.patience import Patience
 from txcouchdl.couch.reading import Request, plan_reading
-from txcouchdl.couch.route import Body, Patience
+from txcouchdl.couch.route import Body
 from txcouchdl.couch.tally import UNCOUNTED
 from txcouchdl.couch.transfer import HELD_BACK, Transfer
 from txcouchdl.protocol.ranges import ByteRange

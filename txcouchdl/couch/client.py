@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IProtocol, IReactorTime
 from twisted.logger import Logger
 
 from txcouchdl.couch.deadlines import Deadlines
-from txcouchdl.couch.documents import Digest, Document, parse_document
+from txcouchdl.couch.documents import Absence, Digest, Document, parse_document
 from txcouchdl.couch.errors import (
     BadUpstream,
     NodeInMaintenance,
@@ -53,6 +53,9 @@ _MAINTENANCE: Final = re.compile(rb'"status"\s*:\s*"(?:maintenance_mode|nolb)"')
 # (a lockout) are about our credentials, and say nothing of the document (FINDINGS, section 7).
 _NOT_A_MEMBER = b"You are not allowed to access this db."
 _NOBODY = b"You are not authorized to access this db."
+
+# A document that was deleted has another reason, and so has a database that does not exist.
+_NEVER_SEEN: Final = re.compile(rb'"reason"\s*:\s*"missing"')
 
 _log = Logger()
 
@@ -145,14 +148,21 @@ class CouchClient:
         """
         query = "?att_encoding_info=true" + (f"&rev={quote_segment(rev)}" if rev is not None else "")
         target = document_path(database, document_id) + query
-        if len(target) > self._longest_target:
-            return None
         document = await self._read_document(target, document_id)
-        if document is not None and rev is not None and document.rev != rev:
+        if isinstance(document, Absence):
+            return None
+        if rev is not None and document.rev != rev:
             raise BadUpstream(f"{self}: another revision than asked for")
         return document
 
-    async def _read_document(self, target: str, document_id: str) -> Document | None:
+    async def current_document(self, database: str, document_id: str) -> Document | Absence:
+        """Read the current revision of a document as :meth:`document` does, or learn why there is none."""
+        target = f"{document_path(database, document_id)}?att_encoding_info=true"
+        return await self._read_document(target, document_id)
+
+    async def _read_document(self, target: str, document_id: str) -> Document | Absence:
+        if len(target) > self._longest_target:
+            return Absence.GONE
         deadline, began = self._answers.begin(), self._clock.seconds()
         try:
             response = await deadline.wait(self._documents.get(f"{self._node.base}{target}"))
@@ -163,10 +173,11 @@ class CouchClient:
         finally:
             deadline.end()
         if response.code in {400, 404, 414}:
-            return None
+            is_unknown = response.code == 404 and _NEVER_SEEN.search(error) is not None
+            return Absence.UNKNOWN if is_unknown else Absence.GONE
         if _NOT_A_MEMBER in error or (_NOBODY in error and self._node.authorization is None):
             _log.warn("{node}: a database is closed to us", node=self)
-            return None
+            return Absence.GONE
         raise self._failure(response)
 
     async def attachment(

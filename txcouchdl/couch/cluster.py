@@ -15,87 +15,26 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final
 
-from attrs import frozen
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from txcouchdl.couch.client import CouchClient
-from txcouchdl.couch.documents import Document
+from txcouchdl.couch.documents import Absence, Document
 from txcouchdl.couch.errors import NoNodeAvailable, Overloaded
 from txcouchdl.couch.gathering import Gathering
-from txcouchdl.couch.health import USABLE, NodeHealth, State
+from txcouchdl.couch.health import USABLE, State
 from txcouchdl.couch.health_checks import HealthChecks
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.nodes import Node
-from txcouchdl.couch.tally import UNCOUNTED, NodeTally, Tally
+from txcouchdl.couch.places import Member, Place, Wish
+from txcouchdl.couch.tally import UNCOUNTED, Tally
 from txcouchdl.couch.wire.line import Lines
 
 #: Seconds after which a client that was refused for want of a place may well find one.
 _RETRY_OVERLOADED: Final = 5.0
 #: The least number of seconds to tell a client to wait for a node.
 _RETRY_SOONEST: Final = 1.0
-
-
-class Member:
-    """
-    A node of the cluster.
-
-    :ivar busy: exchanges under way.
-    """
-
-    def __init__(
-        self, client: CouchClient, clock: IReactorTime, changed: Callable[[], object], tally: NodeTally
-    ) -> None:
-        self.client = client
-        self.health = NodeHealth(client, clock, changed, tally)
-        self.busy = 0
-
-
-class Place:
-    """A place for one exchange with a node."""
-
-    def __init__(self, member: Member, cluster: "Cluster") -> None:
-        self.member = member
-        self._cluster: Cluster | None = cluster
-        member.busy += 1
-        cluster.checks.note_use()
-
-    def rest(self, give_up: Callable[[], object]) -> None:
-        """
-        It is not used just now.
-
-        :param give_up: called if it is to be vacated for somebody else.
-        """
-        if self._cluster is not None:
-            self._cluster.rest(self, give_up)
-
-    def wake(self) -> None:
-        """It is used again."""
-        if self._cluster is not None:
-            self._cluster.wake(self)
-
-    def vacate(self) -> None:
-        """Give it back. Twice is once."""
-        cluster, self._cluster = self._cluster, None
-        if cluster is not None:
-            self.member.busy -= 1
-            cluster.vacated(self)
-
-
-@frozen(eq=False)
-class Wish:
-    """
-    What somebody wants who waits for a place.
-
-    :ivar preferred: where, if there is a choice.
-    :ivar tried: where it has not worked: only if there is no choice.
-    :ivar is_committed: whether a client has been told something already, and can be told nothing else.
-    """
-
-    preferred: Member | None = None
-    tried: Collection[Member] = ()
-    is_committed: bool = False
 
 
 _Queue = OrderedDict[Deferred[Place], Wish]
@@ -108,6 +47,7 @@ class Cluster:
     :ivar limits: what there is of everything.
     :ivar clock: of all waits.
     :ivar documents: reads of documents that are under way.
+    :ivar second_reads: those of documents that another node does not have, or not as they are wanted.
     :ivar clients: of the nodes.
     :ivar tally: is told what may be counted.
     :ivar checks: of the nodes, as long as exchanges with them begin.
@@ -121,7 +61,8 @@ class Cluster:
         self.size = len(clients)
         self.clock = clock
         self.limits = limits
-        self.documents: Gathering[tuple[Document | None, Member]] = Gathering(clock)
+        self.documents: Gathering[tuple[Document | Absence, Member]] = Gathering(clock)
+        self.second_reads: Gathering[tuple[Document | None, Member | None]] = Gathering(clock)
         # The first of them is next in turn.
         self._members = [Member(client, clock, self._seat, tally.node(number)) for number, client in enumerate(clients)]
         self._only = self._members[0] if self.size == 1 else None
@@ -159,6 +100,18 @@ class Cluster:
         if member is None or self._committed or self._waiting or not self._is_best(member, tried):
             return None
         return Place(member, self)
+
+    def spare_place(self, avoided: Collection[Member | None]) -> Place | None:
+        """
+        Take a place at once for an exchange that could be left out: at a node that is UP, if nobody waits for one.
+
+        :param avoided: nodes where it must not be.
+        """
+        if self._committed or self._waiting:
+            return None
+        others = [each for each in self._members if each not in avoided and self._is_best(each, ())]
+        # The turns of the nodes stay as they are.
+        return Place(min(others, key=lambda member: member.busy), self) if others else None
 
     async def place(self, wish: Wish) -> Place:
         """

@@ -144,6 +144,13 @@ class AttachmentStub:
         return is_same_stored and is_same_length and not is_another
 
 
+class Absence(Enum):
+    """Why a node answers that it has no document to read."""
+
+    UNKNOWN = "the node has never seen a revision of it"
+    GONE = "it is deleted, its database does not exist or is closed to us, or its name cannot be one"
+
+
 @frozen
 class Document:
     """
@@ -157,6 +164,11 @@ class Document:
     id: str
     rev: str = field(validator=matches_re(_REVISION))
     fields: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def generation(self) -> int:
+        """The number before the dash of its revision: how many edits led to it."""
+        return int(self.rev.partition("-")[0])
 
     def attachment(self, name: str) -> AttachmentStub | None:
         """

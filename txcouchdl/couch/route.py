@@ -2,18 +2,19 @@
 The way of one response to CouchDB: to one node, as long as that works, and to another when it does not.
 """
 
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
-from typing import Protocol as Interface
 
 from attrs import frozen
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol
+from twisted.logger import Logger
 
 from txcouchdl.couch.client import BodyHead, CouchClient
-from txcouchdl.couch.cluster import Cluster, Member, Place, Wish
-from txcouchdl.couch.documents import Digest, Document
+from txcouchdl.couch.cluster import Cluster
+from txcouchdl.couch.documents import Absence, Digest, Document
 from txcouchdl.couch.errors import (
     BadUpstream,
     RevisionGone,
@@ -23,9 +24,13 @@ from txcouchdl.couch.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from txcouchdl.couch.names import AttachmentAddress
+from txcouchdl.couch.names import AttachmentAddress, document_path
+from txcouchdl.couch.patience import UNHURRIED, Patience
+from txcouchdl.couch.places import Member, Place, Wish
 from txcouchdl.couch.reading import Request
 from txcouchdl.couch.tally import Tally
+
+_log = Logger()
 
 _T = TypeVar("_T")
 _Answering = Coroutine[Deferred[Any], Any, _T]
@@ -38,37 +43,8 @@ _DOUBTFUL: Final = (UpstreamUnavailable, UpstreamTimeout)
 _ANOTHER_MAY_DO: Final = (*_DOUBTFUL, UpstreamRefusedUs, BadUpstream, RevisionGone)
 # Of these, those that the same node will surely have again.
 _THE_SAME_WILL_NOT: Final = (UpstreamTimeout, UpstreamRefusedUs, RevisionGone)
-
-
-class Patience(Interface):
-    """
-    How long somebody waits.
-
-    :ivar is_committed: whether a client has been told something already, and can be told nothing else.
-    :ivar time_left: seconds for a node to answer; ``None`` for as many as there are for any answer.
-    """
-
-    @property
-    def is_committed(self) -> bool: ...
-
-    @property
-    def time_left(self) -> float | None: ...
-
-    def waited(self, seconds: float) -> None:
-        """So long it took until there was a place: no node is to blame for it."""
-
-
-class _Unhurried:
-    """The patience of a request whose client has been told nothing."""
-
-    is_committed = False
-    time_left = None
-
-    def waited(self, seconds: float) -> None: ...
-
-
-#: Of who has told nobody anything.
-UNHURRIED: Final = _Unhurried()
+#: Seconds for another node to answer with a newer document.
+SECOND_READ_TIMEOUT: Final = 2.0
 
 
 @frozen
@@ -140,17 +116,80 @@ class Route:
         if isinstance(error, _DOUBTFUL):
             member.health.failed(error)
 
-    async def document(self, database: str, document_id: str, rev: str | None = None) -> Document | None:
-        """See :meth:`CouchClient.document <txcouchdl.couch.client.CouchClient.document>`."""
+    async def document(self, database: str, document_id: str, rev: str) -> Document | None:
+        """
+        Read a revision of a document: see :meth:`CouchClient.document <txcouchdl.couch.client.CouchClient.document>`.
 
-        async def read() -> tuple[Document | None, Member]:
+        If one node does not have it, another one may.
+        """
+
+        async def read() -> tuple[Document | Absence, Member]:
             document, place = await self._ask(lambda client: client.document(database, document_id, rev), UNHURRIED)
+            place.vacate()
+            return document or Absence.UNKNOWN, place.member
+
+        document, self._member = await self._cluster.documents.ask((database, document_id, rev), read)
+        if isinstance(document, Document):
+            return document
+        found, self._member = await self._read_elsewhere(database, document_id, rev)
+        return found
+
+    async def current_document(self, database: str, document_id: str) -> Document | Absence:
+        """See :meth:`CouchClient.current_document <txcouchdl.couch.client.CouchClient.current_document>`."""
+
+        async def read() -> tuple[Document | Absence, Member]:
+            document, place = await self._ask(lambda client: client.current_document(database, document_id), UNHURRIED)
             place.vacate()
             return document, place.member
 
-        key = (database, document_id, rev)
-        document, self._member = await self._cluster.documents.ask(key, read)
+        document, self._member = await self._cluster.documents.ask((database, document_id, None), read)
         return document
+
+    async def newer_document(self, database: str, document_id: str, generation: float) -> Document | None:
+        """
+        Read the current document at another node than the one that answered :meth:`current_document`.
+
+        A node that is cut off from its cluster has documents as they were, and refuses a token that is right by now.
+
+        :param generation: that of the answer, see :func:`generation_of`.
+        :return: ``None`` unless the other node's is higher. A document that is older, as old, or deleted never counts,
+            nor does a node that fails or takes longer than :data:`SECOND_READ_TIMEOUT`.
+        """
+        first = self._member
+        document, second = await self._read_elsewhere(database, document_id)
+        if document is None or document.generation <= generation:
+            return None
+        _log.info(
+            "{first} has an older revision of {document} than {second}",
+            first=first and first.client,
+            second=second and second.client,
+            document=document_path(database, document_id),
+        )
+        self._member = second
+        return document
+
+    async def _read_elsewhere(
+        self, database: str, document_id: str, rev: str | None = None
+    ) -> tuple[Document | None, Member | None]:
+        """Read a document at another node than the last one, if that can be done at once, and does not take long."""
+        last = self._member
+        if self._cluster.size == 1:
+            return None, last
+
+        async def read() -> tuple[Document | None, Member | None]:
+            place = self._cluster.spare_place((last,))
+            if place is None:
+                return None, last
+            try:
+                asking = self._ask_member(place.member, lambda client: client.document(database, document_id, rev))
+                return await self._in_time(asking, SECOND_READ_TIMEOUT), place.member
+            finally:
+                place.vacate()
+
+        try:
+            return await self._cluster.second_reads.ask((database, document_id, rev, last), read)
+        except UpstreamFailure:
+            return None, last
 
     async def document_with(
         self, database: str, document_id: str, is_wanted: Callable[[Document], bool], patience: Patience
@@ -244,3 +283,15 @@ class Route:
             # Perhaps one of them twice, and none for another that is down.
             return len(tried) < self._cluster.size
         return len(tried) < _ATTEMPTS and not isinstance(error, _THE_SAME_WILL_NOT)
+
+
+def generation_of(document: Document | Absence) -> float:
+    """
+    The generation that another node's document has to exceed to be newer than an answer.
+
+    A node that knows of a deletion does not say its generation. Nothing is newer then: a node that missed the deletion
+    would have the document still.
+    """
+    if isinstance(document, Document):
+        return document.generation
+    return 0 if document is Absence.UNKNOWN else math.inf

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from txcouchdl.couch.cluster import Cluster
-from txcouchdl.couch.documents import AttachmentStub, Document, is_revision
+from txcouchdl.couch.documents import Absence, AttachmentStub, Document, is_revision
 from txcouchdl.couch.errors import AttachmentChanged, DownloadError, RevisionGone, UnreadableDocument, UpstreamFailure
 from txcouchdl.couch.learned import LearnedIdentities
 from txcouchdl.couch.names import (
@@ -47,6 +47,7 @@ from txcouchdl.gateway.errors import (
 from txcouchdl.gateway.facts import facts_of, field_of, page_facts_of
 from txcouchdl.gateway.guesses import GUESS_LIMIT, Guesses
 from txcouchdl.gateway.links import LinkRule, Phase
+from txcouchdl.gateway.opening import open_document
 from txcouchdl.gateway.pages import PageFacts, plan_page
 from txcouchdl.gateway.peers import Site, TrustedProxies
 from txcouchdl.gateway.plan import DeliveryPlan, RequestFacts, plan_delivery, plan_error, plan_options
@@ -231,24 +232,26 @@ class Gateway:
         phase = Phase.OPEN if link is None else self._links.phase(link, self._clock.seconds())
         if not (shown.token or link) or phase is Phase.OVER:
             raise Forbidden
-        document = await self._current(route, address)
-        fields = None if document is None else document.fields
-        if link is None:
-            is_right = self._rule.allows(fields, shown.token)
-        else:
-            is_right = self._links.is_signed(link, address, self._rule.secrets(fields))
-        if not is_right or document is None:
+
+        def opens(document: Document | None) -> bool:
+            fields = None if document is None else document.fields
+            if link is None:
+                return self._rule.allows(fields, shown.token)
+            return self._links.is_signed(link, address, self._rule.secrets(fields))
+
+        document = await open_document(route, address, await self._current(route, address), opens)
+        if document is None:
             self._count_guess(request.client.host)
             raise Forbidden
         return document, phase
 
-    async def _current(self, route: Route, address: AttachmentAddress | DocumentAddress) -> Document | None:
-        """The current document, if it is there, may be read, and can be."""
+    async def _current(self, route: Route, address: AttachmentAddress | DocumentAddress) -> Document | Absence | None:
+        """Read the current document; ``None`` if it may not be read, or cannot be."""
         where = address.document if isinstance(address, AttachmentAddress) else address
         if not where.is_addressable or not self._databases.allows(where.database):
             return None
         try:
-            return await route.document(where.database, where.document_id)
+            return await route.current_document(where.database, where.document_id)
         except UnreadableDocument as error:
             # One that nobody can read, its token included, is for clients like one that is not there.
             _log.warn("a document cannot be read: {error}", error=error)
