@@ -186,9 +186,15 @@ def test_a_success_brings_no_node_back_that_is_set_aside() -> None:
     assert ward.states == ["UP", "ASIDE"]
     second.health.failed(LOST)
     assert ward.states == ["UP", "ASIDE"], "a failure makes it no better"
-    ward.clock.advance(0)
     second.health.succeeded()
     assert ward.states == ["UP", "ASIDE"]
+    second.health.failed(LOST)
+    ward.nodes[1].is_up = False
+    ward.clock.advance(1)
+    assert ward.states == ["UP", "DOWN"], "it is probed like any other"
+    ward.nodes[1].is_up = True
+    ward.clock.advance(3)
+    assert ward.states == ["UP", "ASIDE"], "until the next check"
 
 
 def test_a_check_that_fails_is_a_failure_like_any_other() -> None:
@@ -238,6 +244,12 @@ def test_a_node_that_does_not_say_whom_it_sees_is_not_asked_all_the_time() -> No
     assert ward.nodes[0].memberships == 1
     assert ward.nodes[1].memberships == 60
     assert len(events) == 1, "one line says so"
+    ward.nodes[0].is_in_maintenance = True
+    for state in ("ASIDE", "UP"):
+        ward.use()
+        ward.clock.advance(INTERVAL)
+        assert ward.states == [state, "UP"]
+        ward.nodes[0].is_in_maintenance = False
     ward.see(1, 2)
     for _ in range(70):
         ward.use()
@@ -272,6 +284,7 @@ def test_nothing_is_asked_once_it_is_stopped(when: str) -> None:
         ward.use()
         assert not ward.clock.getDelayedCalls()
     assert not events
+    assert all(asking.called for asking in ward.nodes[0].asking), "the checks under way are cancelled"
     ward.cluster.stop()
 
 

@@ -11,6 +11,7 @@ DATA = b"0123456789" * 100
 #: Answers to ``/_up``, and what they say of a node that has failed before.
 VERDICTS: dict[str, tuple[Script, State]] = {
     "ok": ([answer(200, b'{"status":"ok"}')], State.UP),
+    "200, whatever it says": ([answer(200, b'{"status":"maintenance_mode"}')], State.UP),
     "maintenance": ([answer(404, b'{"status":"maintenance_mode"}')], State.DOWN),
     "seeding": ([answer(404, b'{"status":"seeding"}')], State.DOWN),
     "a proxy that keeps it to itself": ([answer(404, b"<html>not here</html>")], State.UP),

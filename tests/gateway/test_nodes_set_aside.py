@@ -92,7 +92,7 @@ NO_MEMBERSHIPS: dict[str, Script] = {
     "a redirect": [answer(302, b"", {"Location": "/_utils"})],
     "something else": [answer(200, b"[]")],
     "too much": [answer(200, b" " * 70_000)],
-    "an error": [answer(500, b"{}")],
+    "an error": [answer(500, membership(1, 3).partition(b"\r\n\r\n")[2])],
     "no answer": [Mark.CLOSE],
     "silence": [Mark.SILENCE],
 }

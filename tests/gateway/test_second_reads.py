@@ -308,6 +308,21 @@ def test_a_revision_that_a_node_does_not_know_is_found_at_another() -> None:
     assert house.ask(f"/db/doc/f?token={NEW}&rev=1-{'f' * 32}").status == 404
 
 
+def test_a_second_read_of_a_revision_is_none_of_the_current_document() -> None:
+    house = split(revision(NEW, 2), revision(NEW, 2))
+    old = attrs.evolve(revision(OLD, 1), attachments={"f": Stored(b"as it was")})
+    house.nodes[1].old_docs["/db/doc", old.rev] = old
+    house.nodes[1].faults = first_failure([Mark.SILENCE])
+    clients = []
+    for query in (f"token={WRONG}", f"token={WRONG}", f"token={NEW}&rev={old.rev}"):
+        clients.append(house.send(f"/db/doc/f?{query}"))
+        house.network.run()
+    house.network.pass_time(3)
+    answers = [read_answer(client.received, "GET", False) for client in clients]
+    assert [got.status for got in answers] == [403, 403, 200]
+    assert answers[2].body == b"as it was"
+
+
 def test_a_link_that_the_newer_documents_token_signed() -> None:
     house = split(revision(OLD, 1), revision(NEW, 2))
     link = Link(database="db", document_id="doc", attachment="f", expires=1_000_000)

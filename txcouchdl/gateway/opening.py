@@ -9,7 +9,6 @@ document, one as old, or one whose deletion is known never opens anything.
 from collections.abc import Callable
 
 from txcouchdl.couch.documents import Absence, Document
-from txcouchdl.couch.errors import BadUpstream
 from txcouchdl.couch.names import AttachmentAddress, DocumentAddress
 from txcouchdl.couch.route import Route, generation_of
 
@@ -28,6 +27,7 @@ async def open_document(
 
     :param current: as the first node has it; ``None`` if no node is to be asked.
     :param opens: whether a document is opened by what the client sent. Called for what is not there, too.
+    :raises BadDocument: if the document opens, and its attachments cannot be read.
     """
     document = current if isinstance(current, Document) else None
     is_open = opens(document)
@@ -46,8 +46,4 @@ async def open_document(
 
 
 def _has(document: Document, address: AttachmentAddress | DocumentAddress) -> bool:
-    """Whether a document has what is addressed, whatever it says of it."""
-    try:
-        return isinstance(address, DocumentAddress) or document.attachment(address.attachment) is not None
-    except BadUpstream:
-        return True
+    return isinstance(address, DocumentAddress) or document.attachment(address.attachment) is not None
