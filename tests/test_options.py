@@ -70,6 +70,7 @@ class Number:
 
 NUMBERS = [
     Number("stall-timeout", "upstream.stall_timeout", 30, 1, 3600, ("--give-up=86400",)),
+    Number("hedge-after", "upstream.hedge_after", 3, 0, 3600),
     Number("give-up", "upstream.give_up", 60, 2, 86400, ("--stall-timeout=1",)),
     Number("park-after", "upstream.park_after", 10, 0.1, 86400),
     Number("max-upstream", "upstream.max_upstream", 256, 1, 65535),

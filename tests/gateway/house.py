@@ -205,11 +205,21 @@ class House:
         assert idle <= _IDLE, idle
         assert [member.busy for member in self.cluster._members] == [0] * len(self.nodes)
         assert not self.cluster._waiting
+        hedges = self.cluster.hedges
+        assert hedges is None or not [*hedges._waiting, *hedges._queued, *hedges._running]
 
 
 #: What may be pending when nothing is under way: the time limits of idle connections, client's and node's, the next
-#: question to a node that does not work, the next or the last health check, and a last tick.
-_IDLE = {"GatewayChannel._end_rest", "Line._prune", "Ticker._tick", "NodeHealth._probe", "HealthChecks._begin"}
+#: question to a node that does not work, the next or the last health check, the last look for what takes long, and a
+#: last tick.
+_IDLE = {
+    "GatewayChannel._end_rest",
+    "Line._prune",
+    "Ticker._tick",
+    "NodeHealth._probe",
+    "HealthChecks._begin",
+    "Hedges._queue_due",
+}
 
 
 @contextmanager

@@ -18,10 +18,10 @@ from tests.network import READ_SIZE, SEND_BUFFER, End
 from tests.scripted import Mark, Stored
 from txcouchdl.couch.documents import AttachmentStub, Digest, Storage
 from txcouchdl.couch.limits import UpstreamLimits
+from txcouchdl.couch.opened_body import Body
 from txcouchdl.couch.patience import Patience
 from txcouchdl.couch.reader import AttachmentReader
 from txcouchdl.couch.reading import Request, plan_reading
-from txcouchdl.couch.route import Body
 from txcouchdl.couch.tally import UNCOUNTED
 from txcouchdl.couch.transfer import HELD_BACK
 

@@ -19,6 +19,7 @@ from txcouchdl.couch.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from txcouchdl.couch.tally import HedgeKind
 from txcouchdl.gateway.errors import _TABLE
 from txcouchdl.gateway.tally import End
 from txcouchdl.metrics.counts import Counts
@@ -45,6 +46,9 @@ def fill(counts: Counts, times: int) -> None:
             counts.cut_short(end)
         for loss in (CorruptAttachment(), UpstreamTimeout(), BadUpstream(), UpstreamUnavailable()):
             counts.healed(loss)
+        for kind in HedgeKind:
+            counts.hedged(kind)
+            counts.hedge_won(kind)
         for seconds in (*BOUNDS, 31):
             counts.waited(seconds)
             for number in (0, 1):

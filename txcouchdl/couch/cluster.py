@@ -25,6 +25,7 @@ from txcouchdl.couch.errors import NoNodeAvailable, Overloaded
 from txcouchdl.couch.gathering import Gathering
 from txcouchdl.couch.health import USABLE, State
 from txcouchdl.couch.health_checks import HealthChecks
+from txcouchdl.couch.hedging import Hedges
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.nodes import Node
 from txcouchdl.couch.places import Member, Place, Wish
@@ -51,6 +52,7 @@ class Cluster:
     :ivar clients: of the nodes.
     :ivar tally: is told what may be counted.
     :ivar checks: of the nodes, as long as exchanges with them begin.
+    :ivar hedges: of exchanges; ``None`` if there are none: with a single node, or by the limits.
     """
 
     def __init__(
@@ -67,6 +69,8 @@ class Cluster:
         self._members = [Member(client, clock, self._seat, tally.node(number)) for number, client in enumerate(clients)]
         self._only = self._members[0] if self.size == 1 else None
         self.checks = HealthChecks(tuple(self._members), clock)
+        is_hedged = self.size > 1 and limits.hedge_after > 0
+        self.hedges = Hedges(limits.hedge_after, self._exchanges, clock, tally) if is_hedged else None
         # Those who are committed first, in the order in which they came; so the others.
         self._committed: _Queue = OrderedDict()
         self._waiting: _Queue = OrderedDict()
@@ -148,9 +152,14 @@ class Cluster:
     def stop(self) -> None:
         """Ask no node any more how it does."""
         self.checks.stop()
+        if self.hedges is not None:
+            self.hedges.stop()
         for member in self._members:
             member.health.stop()
         self._expect_no_rest()
+
+    def _exchanges(self) -> int:
+        return sum(member.busy for member in self._members)
 
     # Places at rest.
 

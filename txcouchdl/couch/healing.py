@@ -28,10 +28,10 @@ from twisted.python.failure import Failure
 from txcouchdl.couch.attempts import Attempts
 from txcouchdl.couch.errors import CorruptAttachment, UnprovenEnd, UpstreamFailure
 from txcouchdl.couch.limits import UpstreamLimits
+from txcouchdl.couch.opened_body import Body
 from txcouchdl.couch.patience import Patience
 from txcouchdl.couch.reading import Reading, Request
 from txcouchdl.couch.relay import Outlet
-from txcouchdl.couch.route import Body
 from txcouchdl.couch.tail_proof import TailProof
 from txcouchdl.couch.tally import UNCOUNTED, Tally
 from txcouchdl.couch.transfer import Transfer

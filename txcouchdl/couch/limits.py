@@ -7,6 +7,8 @@ from attrs import frozen
 class UpstreamLimits:
     """
     :ivar stall_timeout: seconds without a byte after which an answer or a body counts as lost.
+    :ivar hedge_after: seconds without a byte after which a second node is asked as well; 0 for never. From the stall
+        timeout on that is never, too.
     :ivar give_up: seconds without one new byte after which a download is not healed any more. More than the
         stall timeout.
     :ivar park_after: seconds that a client may take nothing before its connection to CouchDB is given back.
@@ -21,6 +23,7 @@ class UpstreamLimits:
     """
 
     stall_timeout: float = 30.0
+    hedge_after: float = 3.0
     give_up: float = 60.0
     park_after: float = 10.0
     give_way_after: float = 0.25

@@ -9,6 +9,7 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
 from txcouchdl.couch.client import CouchClient
+from txcouchdl.couch.errors import UpstreamFailure, UpstreamTimeout, UpstreamUnavailable
 from txcouchdl.couch.health import NodeHealth
 from txcouchdl.couch.tally import NodeTally
 
@@ -29,6 +30,11 @@ class Member:
         self.client = client
         self.health = NodeHealth(client, clock, changed, tally)
         self.busy = 0
+
+    def note_failure(self, error: UpstreamFailure) -> None:
+        """Tell the node's health of a failure, if that may mean that the node is not well."""
+        if isinstance(error, UpstreamUnavailable | UpstreamTimeout):
+            self.health.failed(error)
 
 
 class Place:

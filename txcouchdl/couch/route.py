@@ -6,15 +6,13 @@ import math
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
-from attrs import frozen
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocol
 from twisted.logger import Logger
 
 from txcouchdl.couch.client import BodyHead, CouchClient
 from txcouchdl.couch.cluster import Cluster
-from txcouchdl.couch.documents import Absence, Digest, Document
+from txcouchdl.couch.documents import Absence, Document
 from txcouchdl.couch.errors import (
     BadUpstream,
     RevisionGone,
@@ -24,11 +22,13 @@ from txcouchdl.couch.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from txcouchdl.couch.hedging import Hedges, Race
 from txcouchdl.couch.names import AttachmentAddress, document_path
+from txcouchdl.couch.opened_body import Body, Origin
 from txcouchdl.couch.patience import UNHURRIED, Patience
 from txcouchdl.couch.places import Member, Place, Wish
 from txcouchdl.couch.reading import Request
-from txcouchdl.couch.tally import Tally
+from txcouchdl.couch.tally import HedgeKind
 
 _log = Logger()
 
@@ -37,58 +37,12 @@ _Answering = Coroutine[Deferred[Any], Any, _T]
 
 #: How often a request is made at the least, if it fails: it may have been for a connection that was about to end.
 _ATTEMPTS: Final = 2
-# Failures that may mean that the node is not well.
-_DOUBTFUL: Final = (UpstreamUnavailable, UpstreamTimeout)
 # Failures that another node may not have.
-_ANOTHER_MAY_DO: Final = (*_DOUBTFUL, UpstreamRefusedUs, BadUpstream, RevisionGone)
+_ANOTHER_MAY_DO: Final = (UpstreamUnavailable, UpstreamTimeout, UpstreamRefusedUs, BadUpstream, RevisionGone)
 # Of these, those that the same node will surely have again.
 _THE_SAME_WILL_NOT: Final = (UpstreamTimeout, UpstreamRefusedUs, RevisionGone)
 #: Seconds for another node to answer with a newer document.
 SECOND_READ_TIMEOUT: Final = 2.0
-
-
-@frozen
-class Body:
-    """A body that was opened, and holds a place at its node until it is vacated."""
-
-    _head: BodyHead
-    _place: Place
-    _route: "Route"
-
-    @property
-    def node(self) -> str:
-        """Where it comes from, for the log."""
-        return str(self._place.member.client)
-
-    @property
-    def tally(self) -> Tally:
-        """Who counts what becomes of it."""
-        return self._route.tally
-
-    async def collect(self, count: int, digest: Digest | None) -> bytes:
-        """See :meth:`BodyHead.collect <txcouchdl.couch.client.BodyHead.collect>`."""
-        return await self._head.collect(count, digest)
-
-    def deliver(self, protocol: IProtocol) -> None:
-        """Let it flow into the protocol."""
-        self._head.deliver(protocol)
-
-    def rest(self, give_up: Callable[[], object]) -> None:
-        """Nobody wants it just now: see :meth:`.Place.rest`."""
-        self._place.rest(give_up)
-
-    def wake(self) -> None:
-        """Somebody does."""
-        self._place.wake()
-
-    def vacate(self) -> None:
-        """Give back the place: the body is over."""
-        self._place.vacate()
-
-    def lost(self, error: UpstreamFailure) -> None:
-        """Give back the place: the body was lost. The route goes on at another node, if there is one."""
-        self._route.leave(self._place.member, error)
-        self.vacate()
 
 
 class Route:
@@ -113,8 +67,7 @@ class Route:
     def leave(self, member: Member, error: UpstreamFailure) -> None:
         """Go on at another node, if there is one: this one has not done what it promised."""
         self._member, self._left = None, member
-        if isinstance(error, _DOUBTFUL):
-            member.health.failed(error)
+        member.note_failure(error)
 
     async def document(self, database: str, document_id: str, rev: str) -> Document | None:
         """
@@ -124,7 +77,9 @@ class Route:
         """
 
         async def read() -> tuple[Document | Absence, Member]:
-            document, place = await self._ask(lambda client: client.document(database, document_id, rev), UNHURRIED)
+            document, place = await self._ask(
+                lambda client: client.document(database, document_id, rev), UNHURRIED, HedgeKind.DOCUMENT
+            )
             place.vacate()
             return document or Absence.UNKNOWN, place.member
 
@@ -138,7 +93,9 @@ class Route:
         """See :meth:`CouchClient.current_document <txcouchdl.couch.client.CouchClient.current_document>`."""
 
         async def read() -> tuple[Document | Absence, Member]:
-            document, place = await self._ask(lambda client: client.current_document(database, document_id), UNHURRIED)
+            document, place = await self._ask(
+                lambda client: client.current_document(database, document_id), UNHURRIED, HedgeKind.DOCUMENT
+            )
             place.vacate()
             return document, place.member
 
@@ -206,7 +163,7 @@ class Route:
                 raise RevisionGone(f"{client}: another document than is wanted, or none")
             return document
 
-        document, place = await self._ask(ask, patience)
+        document, place = await self._ask(ask, patience, HedgeKind.DOCUMENT)
         place.vacate()
         return document
 
@@ -218,27 +175,21 @@ class Route:
         :raises RevisionGone: if no node has this revision with this attachment.
         """
 
-        async def ask(client: CouchClient) -> BodyHead:
-            head = await client.attachment(
-                address, rev, request.byte_range, gzip=request.is_gzip, closing=request.is_closing
-            )
-            problem = request.problem(head)
-            if problem is not None:
-                head.abandon()
-                raise BadUpstream(f"{client}: {problem}")
-            return head
+        async def open_at(member: Member, request: Request) -> BodyHead:
+            return await self._ask_member(member, lambda client: _open(client, address, rev, request))
 
-        head, place = await self._ask(ask, patience)
-        return Body(head, place, self)
+        head, place = await self._ask(lambda client: _open(client, address, rev, request), patience, HedgeKind.HEAD)
+        return Body(head, place, request, Origin(self._cluster, self.leave, open_at))
 
-    async def _ask(self, ask: Callable[[CouchClient], _Answering[_T]], patience: Patience) -> tuple[_T, Place]:
+    async def _ask(
+        self, ask: Callable[[CouchClient], _Answering[_T]], patience: Patience, kind: HedgeKind
+    ) -> tuple[_T, Place]:
         """Ask one node after the other, until one answers."""
         tried: list[Member] = []
         while True:
             place = await self._place(tried, patience)
-            asking, time_left = self._ask_member(place.member, ask), patience.time_left
             try:
-                answer = await (asking if time_left is None else self._in_time(asking, time_left))
+                return await self._ask_at(place, ask, patience.time_left, kind, tried)
             except _ANOTHER_MAY_DO as error:
                 place.vacate()
                 tried.append(place.member)
@@ -247,9 +198,50 @@ class Route:
             except BaseException:
                 place.vacate()
                 raise
-            else:
-                self._member, self._left = place.member, None
-                return answer, place
+
+    async def _ask_at(
+        self,
+        place: Place,
+        ask: Callable[[CouchClient], _Answering[_T]],
+        time_left: float | None,
+        kind: HedgeKind,
+        tried: list[Member],
+    ) -> tuple[_T, Place]:
+        """
+        Ask one node and, if it says nothing for a while, a second one.
+
+        :param tried: gets the second one, if that fails.
+        """
+        hedges = self._cluster.hedges
+        if hedges is None:
+            asking = self._ask_member(place.member, ask)
+            answer = await (asking if time_left is None else self._in_time(asking, time_left))
+        else:
+            racing = self._race(place, ask, hedges, kind, tried)
+            answer, place = await (racing if time_left is None else self._in_time(racing, time_left))
+        self._member, self._left = place.member, None
+        return answer, place
+
+    async def _race(
+        self,
+        first: Place,
+        ask: Callable[[CouchClient], _Answering[_T]],
+        hedges: Hedges,
+        kind: HedgeKind,
+        tried: list[Member],
+    ) -> tuple[_T, Place]:
+        def failed(place: Place, error: BaseException | None) -> bool:
+            if place is not first:
+                tried.append(place.member)
+            return isinstance(error, _ANOTHER_MAY_DO) and not isinstance(error, UnreadableDocument)
+
+        race = Race(
+            lambda place: self._ask_member(place.member, ask),
+            lambda: self._cluster.spare_place((first.member, *tried)),
+            _overtaken,
+            failed,
+        )
+        return await race.run(first, hedges, kind)
 
     async def _place(self, tried: list[Member], patience: Patience) -> Place:
         avoided = tried if self._left is None else [*tried, self._left]
@@ -272,8 +264,8 @@ class Route:
         """Ask a node, and learn from it how it does."""
         try:
             answer = await ask(member.client)
-        except _DOUBTFUL as error:
-            member.health.failed(error)
+        except UpstreamFailure as error:
+            member.note_failure(error)
             raise
         member.health.succeeded()
         return answer
@@ -283,6 +275,21 @@ class Route:
             # Perhaps one of them twice, and none for another that is down.
             return len(tried) < self._cluster.size
         return len(tried) < _ATTEMPTS and not isinstance(error, _THE_SAME_WILL_NOT)
+
+
+async def _open(client: CouchClient, address: AttachmentAddress, rev: str, request: Request) -> BodyHead:
+    """:raises BadUpstream: if the node does not promise what was asked for."""
+    head = await client.attachment(address, rev, request.byte_range, gzip=request.is_gzip, closing=request.is_closing)
+    problem = request.problem(head)
+    if problem is not None:
+        head.abandon()
+        raise BadUpstream(f"{client}: {problem}")
+    return head
+
+
+def _overtaken(place: Place) -> None:
+    """Have a node probed that was silent until another one had answered: its exchange is dropped, and never fails."""
+    place.member.note_failure(UpstreamTimeout("no answer before another node's, which was asked later"))
 
 
 def generation_of(document: Document | Absence) -> float:

@@ -15,10 +15,11 @@ from txcouchdl.couch.errors import AttachmentChanged, RevisionGone, UpstreamFail
 from txcouchdl.couch.learned import LearnedIdentities
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.names import AttachmentAddress, attachment_path
+from txcouchdl.couch.opened_body import Body
 from txcouchdl.couch.patience import UNHURRIED, Patience
 from txcouchdl.couch.reader import AttachmentReader
 from txcouchdl.couch.reading import Request, plan_reading
-from txcouchdl.couch.route import Body, Route
+from txcouchdl.couch.route import Route
 from txcouchdl.protocol.ranges import ByteRange
 
 #: Revisions that are tried at once, one after the other, before the caller waits and tries again.

@@ -4,9 +4,18 @@ What is told of our dealings with CouchDB, to whoever counts it. By themselves, 
 Who counts does it in next to no time: of every exchange something is told.
 """
 
+from enum import Enum
 from typing import Final
 
 from txcouchdl.couch.errors import UpstreamFailure
+
+
+class HedgeKind(Enum):
+    """What a second exchange with a node is begun for."""
+
+    DOCUMENT = "document"
+    HEAD = "head"
+    BODY = "body"
 
 
 class NodeTally:
@@ -43,6 +52,12 @@ class Tally:
 
     def healed(self, loss: UpstreamFailure) -> None:
         """A download goes on behind a loss."""
+
+    def hedged(self, kind: HedgeKind) -> None:
+        """Count an exchange that was begun at a second node as well."""
+
+    def hedge_won(self, kind: HedgeKind) -> None:
+        """Count one where the second node was faster."""
 
     def parked(self, more: int) -> None:
         """So many streams more, or, below 0, less, are parked."""

@@ -3,7 +3,7 @@
 from typing import Final
 
 from txcouchdl.couch.errors import BadUpstream, CorruptAttachment, UpstreamFailure, UpstreamTimeout
-from txcouchdl.couch.tally import NodeTally
+from txcouchdl.couch.tally import HedgeKind, NodeTally
 from txcouchdl.couch.tally import Tally as CouchTally
 from txcouchdl.gateway.tally import End
 from txcouchdl.gateway.tally import Tally as ClientTally
@@ -97,6 +97,12 @@ class Counts(CouchTally, ClientTally):
     def healed(self, loss: UpstreamFailure) -> None:
         kind = next(name for kind, name in _LOSSES if isinstance(loss, kind))
         self._numbers[self._layout.losses[kind]] += 1
+
+    def hedged(self, kind: HedgeKind) -> None:
+        self._numbers[self._layout.hedges[kind.value]] += 1
+
+    def hedge_won(self, kind: HedgeKind) -> None:
+        self._numbers[self._layout.hedges_won[kind.value]] += 1
 
     def parked(self, more: int) -> None:
         self._numbers[self._layout.parked] += more

@@ -76,6 +76,18 @@ def _of_couchdb(layout: Layout, sums: Sequence[int]) -> Iterator[Metric]:
         "loss",
         {loss: sums[place] for loss, place in layout.losses.items()},
     )
+    yield _counters(
+        "hedges",
+        "Exchanges that were begun at a second node because the first one said nothing for a while.",
+        "kind",
+        {kind: sums[place] for kind, place in layout.hedges.items()},
+    )
+    yield _counters(
+        "hedges_won",
+        "Those of them where the second node was faster.",
+        "kind",
+        {kind: sums[place] for kind, place in layout.hedges_won.items()},
+    )
     yield _gauge(
         "parked_streams", "Downloads whose clients take nothing, and that use no CouchDB.", sums[layout.parked]
     )

@@ -13,6 +13,8 @@ from typing import Final
 
 from attrs import field, frozen
 
+from txcouchdl.couch.tally import HedgeKind
+
 #: The statuses of answers; 499 is that of a client that left before there was one.
 STATUSES: Final = (200, 204, 206, 304, 400, 403, 404, 405, 408, 412, 413, 416, 429, 431, 499, 500, 502, 503, 504)
 #: What became of a request, if it was not answered with one of these.
@@ -27,6 +29,9 @@ STALLED: Final = "stalled"
 CORRUPT: Final = "corrupt"
 WRONG: Final = "wrong"
 LOSSES: Final = (LOST, STALLED, CORRUPT, WRONG)
+
+#: What a second node was asked for because the first one took long.
+HEDGES: Final = tuple(kind.value for kind in HedgeKind)
 
 #: Seconds. Above the last bucket's there is another one.
 BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -93,6 +98,8 @@ class Layout:
         places = count()
         self.outcomes = {outcome: next(places) for outcome in OUTCOMES}
         self.losses = {loss: next(places) for loss in LOSSES}
+        self.hedges = {kind: next(places) for kind in HEDGES}
+        self.hedges_won = {kind: next(places) for kind in HEDGES}
         self.sent = next(places)
         self.wrong_tokens = next(places)
         self.held_off = next(places)

@@ -111,6 +111,9 @@ def _default(group: type[AttrsInstance], name: str) -> float:
 
 NUMBERS: Final = (
     Number.of(UpstreamLimits, "stall_timeout", 1, 3600, "Seconds without a byte after which an answer counts as lost."),
+    Number.of(
+        UpstreamLimits, "hedge_after", 0, 3600, "Seconds without a byte until a second node is asked too; 0 for never."
+    ),
     Number.of(UpstreamLimits, "give_up", 2, 86400, "Seconds without a new byte after which a download is given up."),
     Number.of(
         UpstreamLimits, "park_after", 0.1, 86400, "Seconds that a paused client keeps its connection to CouchDB."
