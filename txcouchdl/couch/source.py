@@ -148,7 +148,9 @@ class AttachmentSource:
             except RevisionGone:
                 if not self._follows:
                     raise
-                if not await self._follow(patience) and not patience.is_committed:
+                if not await self._follow(patience):
+                    if patience.is_committed:
+                        raise UpstreamUnavailable("the current revision lacks an attachment that it lists") from None
                     raise
         raise UpstreamUnavailable("each revision was gone before its bytes were asked for")
 
