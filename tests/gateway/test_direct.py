@@ -6,6 +6,7 @@ import pytest
 from attrs import evolve
 
 from tests.gateway.house import DEFAULTS, House
+from tests.gateway.test_body_hedges import *  # noqa: F403
 from tests.gateway.test_healing import *  # noqa: F403
 from tests.gateway.test_healing import without_boundary
 from tests.gateway.test_places import *  # noqa: F403

@@ -193,6 +193,7 @@ def limits(draw: DrawFn) -> UpstreamLimits:
     stall_timeout = draw(st.sampled_from([2.0, 5.0]))
     return UpstreamLimits(
         stall_timeout=stall_timeout,
+        hedge_after=draw(st.sampled_from([0.0, 1.0, 3.0])),
         give_up=draw(st.sampled_from([stall_timeout, 3 * stall_timeout, 200.0])),
         park_after=draw(st.sampled_from([1.0, 3.0])),
         max_upstream=draw(st.sampled_from([1, 2, 256])),
@@ -408,7 +409,7 @@ def assert_begun(scene: Scene, reader: Reader, limits: UpstreamLimits) -> None:
 
 
 def _is_no_attachment(asked: Asked) -> bool:
-    return asked.path in ("/db/doc", "/_up")
+    return asked.path in ("/db/doc", "/_up", "/_membership")
 
 
 def _damages_ends(fault: Fault) -> bool:

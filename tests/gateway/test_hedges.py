@@ -3,8 +3,12 @@
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.gateway.house import TOKEN, Answer, Client, House, read_answer
+from tests.gateway.house import NODE_PORT, TOKEN, Answer, Client, House, read_answer
+from tests.gateway.test_body_hedges import IDENTITY, Two, silent_after
+from tests.gateway.test_body_hedges import STORED as BODIES
 from tests.metrics.reading import counted
 from tests.scripted import Asked, Mark, Script, Stored, answer, attachment_answer
 from txcouchdl.couch.hedging import LEAST_BUDGET
@@ -255,3 +259,37 @@ def test_a_client_that_leaves_while_a_short_body_is_hedged() -> None:
     client.transport.loseConnection()
     house.network.run()
     house.assert_at_rest()
+
+
+# Bodies: see tests/gateway/test_body_hedges.py.
+
+
+@given(
+    name=st.sampled_from(sorted(IDENTITY)),
+    first=st.integers(0, 700_000),
+    second=st.integers(0, 700_000),
+    woken=st.none() | st.tuples(st.floats(0, 40), st.integers(1, 400_000)),
+    ends=st.booleans(),
+    is_range=st.booleans(),
+    is_direct=st.booleans(),
+)
+def test_whoever_brings_the_bytes_they_are_right(
+    name: str, first: int, second: int, woken: tuple[float, int] | None, ends: bool, is_range: bool, is_direct: bool
+) -> None:
+    """Two nodes that fall silent where they like, and one that wakes up or dies when it likes."""
+    limits = UpstreamLimits(short=0, worth_bypassing=2**12)
+    two = Two(silent_after(first), silent_after(second), limits=limits, is_direct=is_direct)
+    wanted = slice(5, 599_000) if is_range else slice(None)
+    client = two.begin(name, "bytes=5-598999" if is_range else None)
+    if woken is not None:
+        two.network.elapse(woken[0])
+    if woken is not None and two.network.open_connections(NODE_PORT):
+        far, stored = two.silent_end(), BODIES[name].stored
+        begin = first + (5 if is_range and name == "identity" else 0)
+        if far.protocol._is_silent:
+            far.write(stored[begin : begin + woken[1]])
+            two.network.run()
+        if ends:
+            far.abortConnection()
+    two.network.elapse(3 * LIMITS.stall_timeout)
+    two.assert_whole(client, name, wanted)

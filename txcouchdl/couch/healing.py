@@ -9,32 +9,36 @@ has been told to the client (:meth:`StoredBytes.commit`) only a few attempts are
 *Parking.* When nobody wants bytes for a while, the transfer is dropped, and its connection and place with it; another
 one goes on when somebody does.
 
+*Hedging.* When no byte comes for ``--hedge-after``, the same bytes are asked for at a second node as well
+(:mod:`~txcouchdl.couch.hedging`). The first of the two streams to bring a new byte goes on, and the other is dropped
+with all that it may still bring. If the first one is lost meanwhile, the second one goes on in its place.
+
 *Verifying.* The digest is computed over the released bytes, whichever transfer brought them. The last bytes are
 released only if it is right. If it is wrong, they are read once more: an error text of the right length may stand in
 their place (FINDINGS, section 0, point 1). A range to the end of an attachment has no digest. If an error text could
 stand in its last bytes, they are read again until two reads agree: see :mod:`~txcouchdl.couch.tail_proof`.
 """
 
-import hashlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 from typing import Protocol as Interface
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txcouchdl.couch.attempts import Attempts
-from txcouchdl.couch.errors import CorruptAttachment, UnprovenEnd, UpstreamFailure
+from txcouchdl.couch.body_stream import BodyStream
+from txcouchdl.couch.errors import UnprovenEnd, UpstreamFailure, UpstreamTimeout
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.opened_body import Body
 from txcouchdl.couch.patience import Patience
 from txcouchdl.couch.reading import Reading, Request
 from txcouchdl.couch.relay import Outlet
-from txcouchdl.couch.tail_proof import TailProof
-from txcouchdl.couch.tally import UNCOUNTED, Tally
-from txcouchdl.couch.transfer import Transfer
+from txcouchdl.couch.second_stream import SecondStream
+from txcouchdl.couch.tally import UNCOUNTED, HedgeKind, Tally
+from txcouchdl.couch.verifying import Verifier
 
 _log = Logger()
 
@@ -81,32 +85,27 @@ class StoredBytes:
         self._limits = limits
         self._clock = clock
         self._receiver = receiver
-        self._hash = hashlib.md5(usedforsecurity=False)
-        # Stored bytes released so far, and those of them that the current transfer has still to bring again.
+        self._verifier = Verifier(reading.digest)
+        # Stored bytes released so far.
         self._known = 0
-        self._skip = 0
-        # Whether nothing but the close ends the current body.
-        self._is_closing = False
-        self._tail_proof = TailProof()
         self.is_committed = False
         self._is_paused = False
         self._paused_at = 0.0
         # Whether the pause is one that may take long.
         self._is_resting = False
         self._is_over = False
-        # At most one of these three; none while parked.
-        self._opening: Deferred[Body] | None = None
+        # At most one of these two; none while parked.
+        self._stream: BodyStream | None = None
         self._next_attempt: IDelayedCall | None = None
-        self._transfer: Transfer | None = None
-        # What the transfer came from, and when it will be parked.
-        self._body: Body | None = None
+        # Opened while the stream is silent.
+        self._second = SecondStream(self._new_stream)
+        # When the stream will be parked.
         self._parking: IDelayedCall | None = None
         # Why the last transfer was lost, if it was.
         self._loss: UpstreamFailure | None = None
         self._attempts = Attempts(limits.give_up, clock)
         self._healings = 0
-        # The last body's.
-        self._tally: Tally = UNCOUNTED
+        self._tally: Tally = UNCOUNTED  # The last body's.
         self._is_parked = False
 
     def start(self) -> None:
@@ -128,13 +127,14 @@ class StoredBytes:
         if not self._is_paused:
             self._is_paused, self._is_resting = True, False
             self._paused_at = self._clock.seconds()
-            if self._transfer is not None:
-                self._transfer.pause()
+            self._second.drop()
+            if self._stream is not None:
+                self._stream.pause()
         if is_brief or self._is_resting:
             return
         self._is_resting = True
-        if self._body is not None:
-            self._body.rest(self._park)
+        if self._stream is not None:
+            self._stream.rest(self._park)
         self._parking = self._clock.callLater(self._limits.park_after, self._park_in_time)
 
     def resume(self) -> None:
@@ -146,21 +146,19 @@ class StoredBytes:
         # The time of a pause is none without a byte.
         self._attempts.waited(self._clock.seconds() - self._paused_at)
         self._stop_waiting()
-        if self._body is not None:
-            self._body.wake()
-        if self._transfer is not None:
-            self._transfer.resume()
-        elif self._loss is not None and self._opening is None:
+        if self._stream is not None:
+            self._stream.resume()
+        elif self._loss is not None:
             self._try_again_in_time(self._loss)
-        elif self._opening is None:
+        else:
             self._open()
 
     def bypass(self, outlet: Outlet) -> None:
         """
         Let bytes leave by an outlet, past this process, where that can be. Whatever was released has been written.
         """
-        if self._transfer is not None and self._reading.may_bypass(self._transfer.missing, self._limits):
-            self._transfer.bypass(outlet, None if self._reading.digest is None else self._hash.update)
+        if self._stream is not None and self._reading.may_bypass(self._stream.missing, self._limits):
+            self._stream.bypass(outlet, self._verifier.tap)
 
     def drop(self) -> None:
         """Let go of everything, at once."""
@@ -170,32 +168,30 @@ class StoredBytes:
         self._note_parked(False)
         self._let_go()
 
-    # Opening transfers.
+    # Opening streams.
 
     def _open(self) -> None:
         self._next_attempt = None
-        request = self._reading.request(self._known)
-        opening = Deferred.fromCoroutine(self._open_body(request, self))
-        self._opening = opening
-        opening.addCallbacks(self._opened, self._not_opened, callbackArgs=(request,))
-        # What is left is a fault of ours.
-        opening.addErrback(self._fail)
+        self._stream = self._new_stream()
+        self._stream.open(Deferred.fromCoroutine(self._open_body(self._stream.request, self)))
 
-    def _opened(self, body: Body, request: Request) -> None:
-        self._opening = None
-        self._body = body
+    def _new_stream(self) -> BodyStream:
+        return BodyStream(self._reading.request(self._known), self._limits, self._clock, self)
+
+    def opened(self, stream: BodyStream, body: Body) -> None:
+        """See :class:`~txcouchdl.couch.body_stream.StreamOwner`; so the others."""
+        if stream is self._stream:
+            self._goes_on(body)
+        if self._is_paused:
+            stream.pause()
+            body.rest(self._park)
+
+    def _goes_on(self, body: Body) -> None:
+        """From now on the bytes of this one are released."""
         self._tally = body.tally
-        self._skip = request.skip
-        self._is_closing = request.is_closing
         self._attempts.begun()
         self._note_healing(body)
         self._loss = None
-        transfer = Transfer(request.count, request.is_closing, self._limits.stall_timeout, self._clock, self)
-        self._transfer = transfer
-        body.deliver(transfer)
-        if self._is_paused:
-            transfer.pause()
-            body.rest(self._park)
 
     def _note_healing(self, body: Body) -> None:
         """Count and log a body that continues a lost one. A second read of a tail heals nothing."""
@@ -211,15 +207,41 @@ class StoredBytes:
             healings=self._healings,
         )
 
-    def _not_opened(self, failure: Failure) -> None:
-        self._opening = None
-        if failure.check(CancelledError):
-            return
-        error = failure.value
-        if not isinstance(error, UpstreamFailure) or not self.is_committed:
-            self._fail(failure)
+    def not_opened(self, stream: BodyStream, failure: Failure) -> None:
+        error, may_go_on = failure.value, self.is_committed or stream is self._second.stream
+        if isinstance(error, UpstreamFailure) and may_go_on:
+            self.lost(stream, error)
         else:
-            self._lost(error)
+            self._fail(failure)
+
+    def broken(self, failure: Failure) -> None:
+        self._fail(failure)
+
+    # A second stream beside a silent one.
+
+    def silent(self, stream: BodyStream, body: Body) -> None:
+        if stream is self._stream:
+            self._second.request(body)
+
+    def woke(self, stream: BodyStream) -> None:
+        if stream is self._stream:
+            self._second.drop()
+
+    def _take_over(self) -> None:
+        """The second stream has brought something new: it goes on, and the silent one is dropped."""
+        self._tally.hedge_won(HedgeKind.BODY)
+        error = UpstreamTimeout("no byte before those of another node, which was asked later")
+        if self._stream is not None:
+            self._stream.lose(error)
+        self._promote(error)
+
+    def _promote(self, loss: UpstreamFailure) -> None:
+        """The second stream, if there is one, is the only one from now on."""
+        self._stream = self._second.take()
+        if self._stream is not None:
+            self._loss = loss
+            if self._stream.body is not None:
+                self._goes_on(self._stream.body)
 
     # Losing them.
 
@@ -255,61 +277,39 @@ class StoredBytes:
         """For a place; and as little as the time of a pause is this one without a byte."""
         self._attempts.waited(seconds)
 
-    # What the transfer tells.
+    # What streams tell.
 
-    def released(self, stored: bytes) -> None:
-        """See :class:`~txcouchdl.couch.transfer.Receiver`."""
-        new = self._without_known(stored)
-        if not new:
-            return
-        if self._reading.digest is not None:
-            self._hash.update(new)
+    def released(self, stream: BodyStream, new: bytes) -> None:
+        if stream is self._second.stream:
+            self._take_over()
+        self._verifier.update(new)
         self._known += len(new)
         self._attempts.progress(len(new))
         self._receiver.released(new)
 
-    def passed(self, count: int) -> None:
-        """See :class:`~txcouchdl.couch.transfer.Receiver`. Whatever is known was skipped before."""
+    def passed(self, stream: BodyStream, count: int) -> None:
         self._known += count
         self._attempts.progress(count)
         self._receiver.passed(count)
 
-    def completed(self, tail: bytes) -> None:
-        """See :class:`~txcouchdl.couch.transfer.Receiver`."""
-        transfer, self._transfer = self._transfer, None
-        new = self._without_known(tail)
-        problem = self._problem(new)
+    def completed(self, stream: BodyStream, tail: bytes) -> None:
+        if stream is self._second.stream:
+            self._take_over()
+        problem = self._verifier.problem(tail, stream.request)
         if problem is None:
-            self._complete(new)
+            self._complete(tail)
             return
-        if transfer is not None:
-            transfer.distrust()
-        self.failed(problem)
+        stream.distrust()
+        stream.lose(problem)
+        self.lost(stream, problem)
 
-    def _problem(self, tail: bytes) -> UpstreamFailure | None:
-        """Say why these cannot be released as the last bytes yet; ``None`` if they can."""
-        digest = self._reading.digest
-        if digest is not None:
-            computed = self._hash.copy()
-            computed.update(tail)
-            return None if computed.digest() == digest.md5 else CorruptAttachment("has another digest than its stub")
-        if self._is_closing and not self._tail_proof.accepts(tail):
-            return UnprovenEnd("the last bytes could be an error text")
-        return None
-
-    def failed(self, error: UpstreamFailure) -> None:
-        """See :class:`~txcouchdl.couch.transfer.Receiver`."""
-        self._transfer = None
-        body, self._body = self._body, None
-        if body is not None:
-            body.lost(error)
-        self._lost(error)
-
-    def _without_known(self, stored: bytes) -> bytes:
-        """What is new of a transfer's next bytes."""
-        known = min(self._skip, len(stored))
-        self._skip -= known
-        return stored[known:] if known else stored
+    def lost(self, stream: BodyStream, error: UpstreamFailure) -> None:
+        if stream is self._second.stream:
+            self._second.drop()
+            return
+        self._promote(error)
+        if self._stream is None:
+            self._lost(error)
 
     # Ends.
 
@@ -338,15 +338,10 @@ class StoredBytes:
 
     def _let_go(self) -> None:
         self._stop_waiting()
-        opening, self._opening = self._opening, None
-        if opening is not None:
-            opening.cancel()
-        transfer, self._transfer = self._transfer, None
-        if transfer is not None:
-            transfer.drop()
-        body, self._body = self._body, None
-        if body is not None:
-            body.vacate()
+        self._second.drop()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.drop()
 
     def _stop_waiting(self) -> None:
         for call in self._parking, self._next_attempt:

@@ -134,8 +134,3 @@ class Body:
         """Give back the place: the body was lost. The route goes on at another node, if there is one."""
         self._origin.leave(self._place.member, error)
         self.vacate()
-
-    def overtaken(self) -> None:
-        """Give back the place: the body was silent until a second one delivered."""
-        self._overtaken()
-        self.vacate()

@@ -42,6 +42,12 @@ class Receiver(Interface):
     def failed(self, error: UpstreamFailure) -> None:
         """The body is lost, with what was not released of it."""
 
+    def silent(self) -> None:
+        """No byte has come for as long as a second node is to be asked after. Called once for each silence."""
+
+    def woke(self) -> None:
+        """A byte has come behind such a silence."""
+
 
 class Transfer(Protocol):
     """
@@ -52,14 +58,24 @@ class Transfer(Protocol):
         (:mod:`~txcouchdl.couch.tail_proof`). Otherwise the framing ends it, and the wanted bytes among them were
         released before, or have a digest.
     :param stall_timeout: seconds without a byte, while it is read, after which it counts as lost.
+    :param hedge_after: seconds without a byte, while it is read, after which that is told; 0 for never.
     """
 
     def __init__(
-        self, count: int, is_closing: bool, stall_timeout: float, clock: IReactorTime, receiver: Receiver
+        self,
+        count: int,
+        is_closing: bool,
+        stall_timeout: float,
+        hedge_after: float,
+        clock: IReactorTime,
+        receiver: Receiver,
     ) -> None:
         self._count = count
         self._is_closing = is_closing
         self._stall_timeout = stall_timeout
+        self._hedge_after = hedge_after if hedge_after < stall_timeout else 0.0
+        # Whether it was told that no byte comes.
+        self._is_silent = False
         self._clock = clock
         self._receiver = receiver
         self._received = 0
@@ -79,8 +95,7 @@ class Transfer(Protocol):
         if self._received > self._count:
             self._fail(BadUpstream(f"a body of more than {self._count} bytes"))
             return
-        if self._watchdog is not None:
-            self._watchdog.reset(self._patience())
+        self._heard()
         received = self._held_back + data
         self._held_back = received[-HELD_BACK:]
         if len(received) > HELD_BACK:
@@ -125,8 +140,7 @@ class Transfer(Protocol):
 
     def moved(self, count: int) -> None:
         """See :class:`~txcouchdl.couch.relay.RelayReceiver`; so the others."""
-        if self._watchdog is not None:
-            self._watchdog.reset(self._stall_timeout)
+        self._heard()
         if count:
             self._receiver.passed(count)
 
@@ -134,8 +148,7 @@ class Transfer(Protocol):
         self._relay = None
         self._received = self._count
         self._held_back = tail
-        if self._watchdog is not None:
-            self._watchdog.reset(self._patience())
+        self._heard()
         self._body.conducted()
 
     def broke(self) -> None:
@@ -190,14 +203,30 @@ class Transfer(Protocol):
             relay.drop()
         self._body.stopProducing()
 
+    def _heard(self) -> None:
+        """Something has come: wait anew."""
+        if self._is_silent:
+            self._is_silent = False
+            self._receiver.woke()
+        if self._watchdog is not None:
+            self._watchdog.reset(self._patience())
+
     def _patience(self) -> float:
-        """Seconds to wait for what comes next. A node that has sent all and does not close has nothing more to say."""
-        return self._stall_timeout if self._received < self._count else CLOSE_TIMEOUT
+        """
+        Seconds to wait for what comes next, until silence is told, or the body counts as lost. A node that has sent all
+        and does not close has nothing more to say.
+        """
+        if self._received == self._count:
+            return CLOSE_TIMEOUT
+        if self._is_silent:
+            return self._stall_timeout - self._hedge_after
+        return self._hedge_after or self._stall_timeout
 
     def _watch(self) -> None:
         self._watchdog = self._clock.callLater(self._patience(), self._waited)
 
     def _stop_watching(self) -> None:
+        self._is_silent = False
         if self._watchdog is not None:
             self._watchdog.cancel()
             self._watchdog = None
@@ -206,5 +235,9 @@ class Transfer(Protocol):
         self._watchdog = None
         if self._received == self._count:
             self._complete()
+        elif self._hedge_after and not self._is_silent:
+            self._is_silent = True
+            self._watch()
+            self._receiver.silent()
         else:
             self._fail(UpstreamTimeout(f"no byte in {self._stall_timeout:g} s"))
