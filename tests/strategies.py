@@ -9,6 +9,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any, Final
 
+from attrs import frozen
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy, composite
 
@@ -600,3 +601,41 @@ def fault_lists(
     """What a schedule is made of: see :func:`faults`. A schedule can be played once, these again and again."""
     each = faults(body_length, detectable=detectable, endless=endless, timed=timed)
     return st.lists(each | st.just(NoFault()), min_size=min_faults, max_size=max_faults)
+
+
+# --- guesses ------------------------------------------------------------------------------------------------
+
+
+@frozen
+class GuessStep:
+    """
+    Something that happens to the window of an address.
+
+    :ivar seconds: before it; less than 0 if the clock is set back.
+    :ivar what: ``admit``, or what comes of a token: ``right``, ``wrong``, or ``known``, which is a wrong one that was
+        right before.
+    :ivar which: of the tokens under way, modulo their number.
+    """
+
+    seconds: float
+    what: str
+    which: int = 0
+
+
+guess_steps: Final = st.lists(
+    st.builds(
+        GuessStep,
+        st.sampled_from([0.0, 0.0, 0.0, 0.25, 1.0, 2.5, 20.0, 59.75, 60.0, 60.25, 1000.0, -0.25, -5.0, -70.0]),
+        st.sampled_from(["admit", "admit", "right", "wrong", "wrong", "known"]),
+        st.integers(0, 7),
+    ),
+    max_size=60,
+)
+
+#: What somebody does who guesses, again and again: guess so often at once, or wait: for seconds, for the next turn
+#: (``None``), until nothing is known of him any more (infinity), or until shortly before that (minus infinity).
+guess_cycles: Final = st.lists(
+    st.integers(1, 70) | st.sampled_from([None, None, float("inf"), float("-inf")]) | st.floats(0.01, 70.0),
+    min_size=1,
+    max_size=8,
+)

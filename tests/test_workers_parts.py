@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from io import BytesIO
@@ -21,7 +23,7 @@ from twisted.logger import Logger, LogLevel, LogPublisher
 from twisted.python.failure import Failure
 
 from tests.gateway.house import logged
-from txcouchdl.gateway.guesses import MAX_ADDRESSES, Guesses
+from tests.running import PATIENCE
 from txcouchdl.metrics.counts import Counts
 from txcouchdl.metrics.layout import Layout
 from txcouchdl.metrics.table import Table
@@ -49,7 +51,6 @@ from txcouchdl.workers.messages import (
 )
 from txcouchdl.workers.ports import adopt
 from txcouchdl.workers.restarts import Restarts
-from txcouchdl.workers.shared_minutes import SharedMinutes
 from txcouchdl.workers.shares import share, worker_count
 
 PASSWORD = "pa55word-of-couch"
@@ -534,36 +535,26 @@ def test_a_socket_that_is_shut_for_all(table: int) -> None:
     reactor.advance(0)
 
 
-# Wrong tokens. What they share with those of one process is in gateway/test_guesses.py.
+# Guesses. What tables of one process and of several have in common is in gateway/test_guess_table.py.
+
+_ADMIT = """
+import sys
+from txcouchdl.gateway.guess_windows import Ticket
+from txcouchdl.workers.shared_minutes import shared_table
+
+windows = shared_table(int(sys.argv[1])).windows
+tickets = [windows.admit("192.0.2.1", 5000, 1.75e9) for _ in range(4000)]
+print(sum(isinstance(each, Ticket) for each in tickets))
+"""
 
 
-@pytest.fixture
-def guesses() -> Iterator[Guesses]:
-    """One minute for one wrong token."""
-    descriptor, clock = shared_minutes.new_table(), Clock()
-    clock.advance(1.75e9)
-    yield Guesses(1, clock, SharedMinutes(descriptor))
-    os.close(descriptor)
-
-
-def test_nobody_of_so_many_is_forgotten(guesses: Guesses) -> None:
-    addresses = [f"10.0.{number >> 8}.{number & 255}" for number in range(MAX_ADDRESSES)]
-    assert {guesses.wrong(address) for address in addresses} == {None}
-    assert {guesses.wrong(address) for address in addresses} == {60.0}
-
-
-def test_more_than_there_is_room_for(guesses: Guesses) -> None:
-    """Who came last is known."""
-    for number in range(40_000):
-        assert guesses.wrong(f"10.0.{number >> 8}.{number & 255}") is None
-    assert guesses.wrong("10.0.156.63") is not None
-
-
-def test_a_slot_of_nonsense() -> None:
-    """A worker may be killed while it writes."""
+def test_processes_that_count_at_the_same_time() -> None:
+    """No ticket is given twice."""
     descriptor = shared_minutes.new_table()
-    minutes = SharedMinutes(descriptor)
-    os.pwrite(descriptor, b"\xff" * (2**20), 32)
-    held = [Guesses(1, Clock(), minutes).wrong(f"192.0.2.{number}") for number in range(200)]
-    assert held == [None] * 200
+    processes = [
+        subprocess.Popen([sys.executable, "-c", _ADMIT, str(descriptor)], stdout=subprocess.PIPE, pass_fds=[descriptor])
+        for _ in range(2)
+    ]
+    counts = [int(process.communicate(timeout=PATIENCE)[0]) for process in processes]
     os.close(descriptor)
+    assert sum(counts) == 5000

@@ -17,14 +17,13 @@ from twisted.logger import Logger
 
 from txcouchdl.couch.nodes import Node
 from txcouchdl.embedded import Demo, EmbeddedStore
-from txcouchdl.gateway.guesses import Guesses
 from txcouchdl.listening import listen
 from txcouchdl.metrics.admin import Admin, descriptors
 from txcouchdl.metrics.counts import Counts
 from txcouchdl.metrics.layout import Layout
 from txcouchdl.metrics.table import Table
 from txcouchdl.options import Options
-from txcouchdl.serving import Serving, fitted
+from txcouchdl.serving import Serving, fitted, rate_limiter
 from txcouchdl.settings import Settings, StartError
 from txcouchdl.signals import heed_signals
 from txcouchdl.workers.crew import Crew
@@ -157,8 +156,8 @@ class Alone:
         settings = fitted(self._settings, others)
         self.table = Table.own(Layout([node.base for node in nodes]))
         counts = Counts(self.table)
-        guesses = Guesses(settings.guess_limit, self._reactor, tally=counts)
-        self._serving = serving = Serving(settings, nodes, self._reactor, guesses, counts)
+        limiter = rate_limiter(settings, self._reactor, counts)
+        self._serving = serving = Serving(settings, nodes, self._reactor, limiter, counts)
         sites = [serving.site() for _ in settings.listen]
         heard = [listen(self._reactor, *each, serving.ports) for each in zip(settings.listen, sites, strict=True)]
         counts.answers()

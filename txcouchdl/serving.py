@@ -15,7 +15,8 @@ from txcouchdl.descriptors import make_room
 from txcouchdl.gateway.access_file import AccessFile
 from txcouchdl.gateway.app import Gateway
 from txcouchdl.gateway.connections import Connections, most_leaving
-from txcouchdl.gateway.guesses import Guesses
+from txcouchdl.gateway.guess_table import GuessTable
+from txcouchdl.gateway.guesses import RateLimiter
 from txcouchdl.gateway.links import LinkRule
 from txcouchdl.gateway.site import GatewaySite
 from txcouchdl.gateway.up import Entrance, Up
@@ -26,7 +27,23 @@ from txcouchdl.settings import Settings, StartError
 #: Descriptors of an exchange with a node: a socket, and the ends of a pipe.
 _AN_EXCHANGE: Final = 3
 
+#: Of a process' connections, one in so many may wait for its token to be compared.
+_WAITING_SHARE: Final = 4
+
 _log = Logger()
+
+
+def rate_limiter(
+    settings: Settings, clock: IReactorTime, counts: Counts, table: GuessTable | None = None
+) -> RateLimiter:
+    """
+    Return the rate limiter of one process.
+
+    :param settings: of this process.
+    :param table: where several processes count together.
+    """
+    max_waiting = -(-settings.clients.max_connections // _WAITING_SHARE)
+    return RateLimiter(settings.guess_limit, clock, table, counts, max_waiting)
 
 
 class Serving:
@@ -43,7 +60,7 @@ class Serving:
         settings: Settings,
         nodes: Sequence[Node],
         reactor: Any,
-        guesses: Guesses,
+        limiter: RateLimiter,
         counts: Counts,
         tell: Callable[[int], object] = lambda _count: None,
     ) -> None:
@@ -61,7 +78,7 @@ class Serving:
             self._cluster,
             settings.rule,
             reactor,
-            guesses=guesses,
+            limiter=limiter,
             proxies=settings.proxies,
             origins=settings.origins,
             presentation=settings.presentation,

@@ -57,7 +57,7 @@ class Settings:
     :ivar nodes: the CouchDB nodes in front of which the gateway stands, none of them twice; empty for the embedded
         store, and for nothing else.
     :ivar is_demo: whether the embedded store is to be filled with the demo.
-    :ivar guess_limit: wrong tokens a minute that one address may send; 0 for no limit.
+    :ivar guess_limit: wrong tokens a minute of one address that need not wait; 0 for any number.
     :ivar proxies: whose word is believed about a client's address, and about our own.
     :ivar origins: sites whose pages may read what is sent.
     :ivar presentation: how browsers are to show it.

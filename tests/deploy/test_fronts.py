@@ -5,8 +5,10 @@ at the pace at which he reads; and what is secret in a link they write nowhere.
 
 import json
 import re
+import socket
 import subprocess
 from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from hashlib import md5
 from http.client import HTTPConnection, HTTPResponse
@@ -20,6 +22,7 @@ from tests.clients.served import TOKEN, sha, sha_of
 from tests.deploy.fronts import FRONTS, Front, Fronting, caddy, installed, whole
 from tests.deploy.upstreams import DOCUMENT, HUGE, LARGE, Gateway, gateway, recorder
 from tests.running import PATIENCE, curl_command, needs_curl
+from txcouchdl.gateway.guess_queue import LONGEST_QUEUE
 
 pytestmark = needs_curl
 
@@ -138,11 +141,16 @@ def test_who_guesses_is_slowed_down_and_nobody_else(front: Front) -> None:
     """Each front's clients are others', for the gateway counts by address."""
     network = f"127.{front.port // 256}.{front.port % 256}"
     path = f"/db/{DOCUMENT}/large.bin?token=guess"
-    with front.connection(f"{network}.7") as guesser, front.connection(f"{network}.8") as other:
-        answers = [get(guesser, path)[0] for _ in range(61)]
-        assert [each.status for each in answers] == [403] * 60 + [429]
-        assert answers[-1].headers["Retry-After"]
+    with front.connection(f"{network}.7") as guesser, front.connection(f"{network}.8") as other, ExitStack() as stack:
+        assert {get(guesser, path)[0].status for _ in range(60)} == {403}
+        crowd = [stack.enter_context(front.connection(f"{network}.7")) for _ in range(3 * LONGEST_QUEUE)]
+        pool = stack.enter_context(ThreadPoolExecutor(len(crowd)))
+        answers = (asking.result()[0] for asking in as_completed([pool.submit(get, each, path) for each in crowd]))
+        refused = next(answer for answer in answers if answer.status == 429)
+        assert refused.headers["Retry-After"]
         assert get(other, path)[0].status == 403
+        for each in crowd:
+            each.sock.shutdown(socket.SHUT_RDWR)
 
 
 # How it is passed on.

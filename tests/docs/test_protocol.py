@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from tests.docs.pages import PAGES, ROOT
 from tests.gateway.house import TOKEN, Answer, House
 from tests.scripted import Stored
+from txcouchdl.gateway.guess_queue import LONGEST_QUEUE
+from txcouchdl.gateway.guesses import GUESS_LIMIT
 
 PAGE = PAGES["protocol.rst"]
 GATEWAY = ROOT / "txcouchdl" / "gateway"
@@ -76,9 +78,10 @@ def answers() -> Iterator[Answer]:
     yield house.ask(f"/db/doc/g.txt?token={TOKEN}")
     yield house.ask(f"/db/doc/?token={TOKEN}")
     yield house.ask(f"/db/doc/?token={TOKEN}", {"Accept": "text/html"})
-    for _ in range(61):
-        last = house.ask("/db/doc/f.txt?token=wrong")
-    yield last
+    for _ in range(GUESS_LIMIT + LONGEST_QUEUE):
+        house.send("/db/doc/f.txt?token=wrong")
+        house.network.run()
+    yield house.ask("/db/doc/f.txt?token=wrong")
     house.node.docs.clear()
     yield house.ask(FILE)
 

@@ -22,7 +22,7 @@ from txcouchdl.gateway.connections import Connections
 from txcouchdl.gateway.cors import AllowedOrigins
 from txcouchdl.gateway.databases import AllowedDatabases
 from txcouchdl.gateway.description import Presentation
-from txcouchdl.gateway.guesses import GUESS_LIMIT, Guesses
+from txcouchdl.gateway.guesses import GUESS_LIMIT, MAX_WAITING, RateLimiter
 from txcouchdl.gateway.limits import ClientLimits
 from txcouchdl.gateway.links import LinkRule
 from txcouchdl.gateway.peers import TrustedProxies
@@ -124,6 +124,8 @@ class House:
         is_direct: bool = False,
         databases: Sequence[str] = (),
         links: LinkRule | None = None,
+        guess_limit: int = GUESS_LIMIT,
+        max_waiting: int = MAX_WAITING,
     ) -> None:
         self.network = Network()
         docs = {"/db/doc": Doc({token_key: TOKEN}, attachments or {})}
@@ -142,7 +144,7 @@ class House:
             self.cluster,
             TokenRule(token_key),
             self.network,
-            guesses=Guesses(GUESS_LIMIT, self.network, tally=counts),
+            limiter=RateLimiter(guess_limit, self.network, None, counts, max_waiting),
             proxies=proxies,
             origins=AllowedOrigins.parse(origins),
             presentation=Presentation.parse(inline),
@@ -207,6 +209,12 @@ class House:
         assert not self.cluster._waiting
         hedges = self.cluster.hedges
         assert hedges is None or not [*hedges._waiting, *hedges._queued, *hedges._running]
+
+
+def are_decoys(house: House) -> bool:
+    """Whether its node was asked for nothing but documents that stand in for others; and it was."""
+    paths = [asked.path for asked in house.node.asked]
+    return bool(paths) and all(path.startswith("/couchdl-decoy-") for path in paths)
 
 
 #: What may be pending when nothing is under way: the time limits of idle connections, client's and node's, the next

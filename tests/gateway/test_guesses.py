@@ -1,235 +1,65 @@
-"""Wrong tokens: so many a minute from one address, and nobody else is held up."""
+"""Wrong tokens, in whole requests: past the limit they wait before anything is read, and nobody else is held up."""
 
-import gc
 import json
-import os
-import sys
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import cycle
+from collections.abc import Sequence
+from itertools import count
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from twisted.internet.address import UNIXAddress
-from twisted.internet.task import Clock
 
-from tests.gateway.house import TOKEN, Answer, House, read_answer
-from tests.scripted import Stored
+from tests.gateway.house import TOKEN, Answer, Client, House, read_answer
+from tests.metrics.reading import counted
+from tests.scripted import Doc, Mark, Stored, answer
 from txcouchdl.couch.errors import DownloadError
 from txcouchdl.gateway import errors
 from txcouchdl.gateway.errors import ErrorAnswer, TooManyGuesses, answer_for
-from txcouchdl.gateway.guesses import MAX_ADDRESSES, Guesses, Minute, Minutes, OwnMinutes
-from txcouchdl.workers.shared_minutes import SharedMinutes, new_table
+from txcouchdl.gateway.guess_queue import LONGEST_QUEUE, LONGEST_WAIT
+from txcouchdl.links import Link
 
-# A time at which floats are coarse.
-_NOW = 1.75e9
-
-
-def _clock() -> Clock:
-    clock = Clock()
-    clock.advance(_NOW)
-    return clock
-
-
-@contextmanager
-def _minutes_of(kind: str) -> Iterator[Minutes]:
-    """Shared ones as two processes would see them that count in turn."""
-    if kind == "own":
-        yield OwnMinutes()
-        return
-    table = new_table()
-    yield _Both(SharedMinutes(table), SharedMinutes(table))
-    os.close(table)
-
-
-_KINDS = ["own", "shared"]
-
-
-@pytest.fixture(params=_KINDS)
-def minutes(request: pytest.FixtureRequest) -> Iterator[Minutes]:
-    """Of which nobody has any yet."""
-    with _minutes_of(request.param) as found:
-        yield found
-
-
-class _Both:
-    """Two views of one table, used in turn."""
-
-    def __init__(self, *views: Minutes) -> None:
-        self._views = cycle(views)
-
-    def count(self, customer: str, most: int, now: float) -> Minute:
-        return next(self._views).count(customer, most, now)
-
-
-# --- counting -----------------------------------------------------------------------------------------------
-
-
-def test_a_minute_begins_with_the_first_wrong_token(minutes: Minutes) -> None:
-    clock = _clock()
-    guesses = Guesses(3, clock, minutes)
-    assert guesses.wrong("192.0.2.1") is None
-    clock.advance(10)
-    assert [guesses.wrong("192.0.2.1") for _ in range(4)] == [None, None, 50, 50]
-    clock.advance(49.75)
-    assert guesses.wrong("192.0.2.1") == 0.25
-    clock.advance(0.25)
-    assert [guesses.wrong("192.0.2.1") for _ in range(4)] == [None, None, None, 60]
-
-
-def test_no_limit(minutes: Minutes) -> None:
-    guesses = Guesses(0, _clock(), minutes)
-    assert {guesses.wrong("192.0.2.1") for _ in range(1000)} == {None}
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "is_the_same"),
-    [
-        ("192.0.2.1", "192.0.2.1", True),
-        ("192.0.2.1", "192.0.2.2", False),
-        ("unix", "unix", True),
-        ("unix", "unknown", False),
-        ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", True),
-        ("2001:db8::1", "2001:db8:0:1::1", False),
-        ("2001:db8:0:1::", "2001:db8::ffff:ffff:ffff:ffff", False),
-        ("::1", "0.0.0.0", False),
-    ],
-)
-def test_who_counts_as_one(minutes: Minutes, one: str, other: str, is_the_same: bool) -> None:
-    guesses = Guesses(1, _clock(), minutes)
-    assert guesses.wrong(one) is None
-    assert (guesses.wrong(other) is not None) == is_the_same
-
-
-_ADDRESSES = ["192.0.2.1", "192.0.2.2", "2001:db8::1"]
-_steps = st.sampled_from([0.0, 0.0, 0.25, 1.0, 20.0, 59.75, 60.0, 60.25, 1000.0])
-
-
-@given(
-    st.sampled_from(_KINDS), st.integers(1, 4), st.lists(st.tuples(_steps, st.sampled_from(_ADDRESSES)), max_size=40)
-)
-def test_like_a_list_of_all_wrong_tokens(kind: str, limit: int, tries: list[tuple[float, str]]) -> None:
-    with _minutes_of(kind) as minutes:
-        clock = _clock()
-        guesses = Guesses(limit, clock, minutes)
-        shown: dict[str, list[float]] = defaultdict(list)
-        for step, address in tries:
-            clock.advance(step)
-            if shown[address] and clock.seconds() - shown[address][0] >= 60:
-                shown[address].clear()
-            shown[address].append(clock.seconds())
-            until = shown[address][0] + 60 if len(shown[address]) > limit else None
-            assert guesses.wrong(address) == (None if until is None else until - clock.seconds())
-
-
-@given(st.sampled_from(_KINDS), st.integers(1, 5), st.lists(st.floats(0, 120), min_size=1, max_size=60))
-def test_what_the_limit_means(kind: str, limit: int, steps: list[float]) -> None:
-    """Who keeps to it is never held off; who does not gets no further than twice as far, in any minute."""
-    with _minutes_of(kind) as minutes:
-        clock = _clock()
-        guesses = Guesses(limit, clock, minutes)
-        shown: list[float] = []
-        allowed: list[float] = []
-        for step in steps:
-            clock.advance(step)
-            now = clock.seconds()
-            held_off = guesses.wrong("192.0.2.1")
-            shown.append(now)
-            if sum(now - each < 60 for each in shown) <= limit:
-                assert held_off is None
-            if held_off is None:
-                allowed.append(now)
-            else:
-                assert 0 < held_off <= 60
-            assert sum(now - each < 60 for each in allowed) <= 2 * limit
-
-
-@given(st.sampled_from(_KINDS), st.lists(st.tuples(st.floats(-200, 200), st.sampled_from(_ADDRESSES)), max_size=60))
-def test_a_clock_that_is_set_holds_nobody_off_for_longer(kind: str, tries: list[tuple[float, str]]) -> None:
-    """The reactor's time is the time of day."""
-    with _minutes_of(kind) as minutes:
-        clock = _clock()
-        guesses = Guesses(2, clock, minutes)
-        for step, address in tries:
-            clock.advance(step)
-            held_off = guesses.wrong(address)
-            assert held_off is None or 0 < held_off <= 60
-        for address in _ADDRESSES:
-            while (held_off := guesses.wrong(address)) is None:
-                pass
-            clock.advance(held_off + 1e-6)
-            assert guesses.wrong(address) is None
-
-
-# --- memory -------------------------------------------------------------------------------------------------
-
-
-def _address(number: int) -> str:
-    return (
-        f"2001:db8:{number >> 16:x}:{number & 0xFFFF:x}::1"
-        if number % 2
-        else f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
-    )
-
-
-def _bytes_of(root: object) -> int:
-    """Of an object and all that it refers to."""
-    sizes: dict[int, int] = {}
-    waiting = [root]
-    while waiting:
-        each = waiting.pop()
-        if id(each) not in sizes and not isinstance(each, type):
-            sizes[id(each)] = sys.getsizeof(each)
-            waiting += gc.get_referents(each)
-    return sum(sizes.values())
-
-
-def test_many_addresses_take_bounded_memory() -> None:
-    guesses = Guesses(1, _clock())
-    for number in range(100_000):
-        assert guesses.wrong(_address(number)) is None
-    assert 2**20 < _bytes_of(guesses) < 3 * 2**20
-    # The latest are those that are known, and asking for them makes nobody forgotten.
-    known = range(99_999, 99_999 - MAX_ADDRESSES - 5, -1)
-    held_off = [guesses.wrong(_address(number)) is not None for number in known]
-    assert held_off == [True] * MAX_ADDRESSES + [False] * 5
-
-
-def test_room_is_made_of_minutes_that_are_over() -> None:
-    clock = _clock()
-    guesses = Guesses(1, clock)
-    for number in range(MAX_ADDRESSES):
-        guesses.wrong(_address(number))
-    clock.advance(59)
-    assert guesses.wrong("192.0.2.1") is None
-    clock.advance(1)
-    for number in range(MAX_ADDRESSES, 2 * MAX_ADDRESSES - 1):
-        assert guesses.wrong(_address(number)) is None
-    assert guesses.wrong("192.0.2.1") == 59
-
-
-def test_a_minute_that_begins_anew_is_the_latest() -> None:
-    clock = _clock()
-    guesses = Guesses(1, clock)
-    for number in range(MAX_ADDRESSES):
-        guesses.wrong(_address(number))
-    clock.advance(60)
-    assert guesses.wrong(_address(1)) is None
-    for number in range(MAX_ADDRESSES, 2 * MAX_ADDRESSES - 1):
-        assert guesses.wrong(_address(number)) is None
-    assert guesses.wrong(_address(1)) == 60
-
-
-# --- whole requests -----------------------------------------------------------------------------------------
-
-_SECRETIVE = {"/db/doc/f": 200, "/db/doc/none": 404, "/db/none/f": 403, "/none/doc/f": 403, "/_users/a/f": 403}
+_SOMEBODY = {"X-Forwarded-For": "198.51.100.7"}
+_SECRETIVE = {
+    "/db/doc/f": 200,
+    "/db/doc/none": 404,
+    "/db/none/f": 403,
+    "/none/doc/f": 403,
+    "/closed/doc/f": 403,
+    "/_users/a/f": 403,
+    "/db/_local/f": 403,
+    "/DB/doc/f": 403,
+    "/db//f": 403,
+}
+_DECOY = "/couchdl-decoy-"
 
 
 @pytest.fixture
 def house() -> House:
-    return House({"f": Stored(b"bytes")}, trusted_proxies=["127.0.0.1"])
+    house = House({"f": Stored(b"bytes")}, trusted_proxies=["127.0.0.1"], databases=["db", "none"])
+    house.node.docs["/closed/doc"] = house.doc
+    return house
+
+
+def _send(house: House, target: str = "/db/doc/f?token=wrong", method: str = "GET", **headers: str) -> Client:
+    client = house.send(
+        target, {**_SOMEBODY, **{name.replace("_", "-"): value for name, value in headers.items()}}, method
+    )
+    house.network.run()
+    return client
+
+
+def _answer(client: Client, method: str = "GET") -> Answer | None:
+    """What a client has got, or ``None`` as long as it waits."""
+    return read_answer(client.received, method, client.is_closed) if client.received else None
+
+
+def _statuses(clients: Sequence[Client]) -> list[int | None]:
+    """Of those who wait it is ``None``."""
+    return [None if answer is None else answer.status for answer in map(_answer, clients)]
+
+
+def _body(client: Client) -> bytes:
+    answer = _answer(client)
+    assert answer is not None
+    return answer.body
 
 
 def _guess(house: House, forwarded_for: str = "198.51.100.7", target: str = "/db/doc/f", method: str = "GET") -> Answer:
@@ -240,57 +70,184 @@ def _use_up(house: House, forwarded_for: str = "198.51.100.7") -> None:
     assert [_guess(house, forwarded_for).status for _ in range(60)] == [403] * 60
 
 
-def test_too_many_wrong_tokens(house: House) -> None:
+def _fill_queue(house: House) -> list[Client]:
+    return [_send(house) for _ in range(LONGEST_QUEUE)]
+
+
+def test_past_the_limit_wrong_tokens_wait_and_cost_nothing_meanwhile(house: House) -> None:
     _use_up(house)
-    answer = _guess(house)
-    assert (answer.status, answer["Retry-After"], answer["Cache-Control"]) == (429, "60", "no-store")
-    told = json.loads(answer.body)
+    asked = len(house.node.asked)
+    waiting = _fill_queue(house)
+    house.network.elapse(0.75)
+    assert (_statuses(waiting), len(house.node.asked)) == ([None] * LONGEST_QUEUE, asked)
+    for seconds, done in ((0.25, 1), (1.75, 1), (0.25, 2), (4, 3), (5, 4), (5, 5)):
+        house.network.elapse(seconds)
+        assert (_statuses(waiting), len(house.node.asked)) == (
+            [403] * done + [None] * (LONGEST_QUEUE - done),
+            asked + done,
+        )
+    house.assert_at_rest()
+
+
+def test_beyond_the_queue_there_is_a_429_that_costs_nothing(house: House) -> None:
+    _use_up(house)
+    asked = len(house.node.asked)
+    waiting = _fill_queue(house)
+    refused = [_guess(house) for _ in range(100)]
+    assert {each.status for each in refused} == {429}
+    assert (refused[0]["Retry-After"], refused[0]["Cache-Control"]) == ("1", "no-store")
+    told = json.loads(refused[0].body)
     assert (told["error"], told["reason"]) == (
         "too_many_requests",
         "Too many incorrect download tokens from this address.",
     )
+    assert (_statuses(waiting), len(house.node.asked)) == ([None] * LONGEST_QUEUE, asked)
+    house.network.elapse(17)
+    waiting += _fill_queue(house)
+    house.network.elapse(0.5)
+    assert _guess(house)["Retry-After"] == "5"
+    house.network.elapse(25)
+    assert _statuses(waiting) == [403] * 2 * LONGEST_QUEUE
     house.assert_at_rest()
 
 
-def test_whoever_waits_as_told_is_let_in_again(house: House) -> None:
+def test_after_a_minute_without_a_wrong_token_the_address_is_as_any_other(house: House) -> None:
     _use_up(house)
-    house.network.pass_time(20.5)
-    answer = _guess(house)
-    assert (answer.status, answer["Retry-After"]) == (429, "40")
-    house.network.pass_time(39)
-    assert (_guess(house).status, _guess(house)["Retry-After"]) == (429, "1")
-    house.network.pass_time(1)
+    waiting = _send(house)
+    house.network.elapse(1)
+    assert _statuses([waiting]) == [403]
+    house.network.elapse(59)
+    assert _guess(house).status == 403
+    assert _statuses([_send(house)]) == [None]
+    house.network.elapse(4 + 60)
     _use_up(house)
-    assert _guess(house).status == 429
 
 
-def test_a_right_token_is_not_held_up(house: House) -> None:
+def test_a_flood_from_many_connections_gets_no_further(house: House) -> None:
+    flood = [house.send("/db/doc/f?token=wrong", _SOMEBODY) for _ in range(500)]
+    house.network.run()
+    house.network.elapse(0.2)
+    assert sorted(_statuses(flood), key=str) == [403] * 60 + [429] * (440 - LONGEST_QUEUE) + [None] * LONGEST_QUEUE
+    assert counted(house.table)["wrong_tokens_total"] == 60
+
+
+# Who has the right one.
+
+
+def test_a_right_token_waits_for_its_turn_and_for_no_longer(house: House) -> None:
+    """It is behind as many as there may be."""
     _use_up(house)
-    for _ in range(2):
-        assert house.get("f", X_Forwarded_For="198.51.100.7").body == b"bytes"
-        assert _guess(house).status == 429
-    bearer = {"Authorization": f"Bearer {TOKEN}", "X-Forwarded-For": "198.51.100.7"}
-    assert house.ask("/db/doc/f", bearer).status == 200
-    assert house.ask("/db/doc/f", bearer, "HEAD").status == 200
+    _fill_queue(house)
+    house.network.elapse(12)
+    guesses = [_send(house) for _ in range(LONGEST_QUEUE - 2)]
+    right = _send(house, f"/db/doc/f?token={TOKEN}")
+    asked = len(house.node.asked)
+    house.network.elapse(5 * (LONGEST_QUEUE - 1) - 0.25)
+    assert _answer(right) is None
+    house.network.elapse(5.25)
+    assert _body(right) == b"bytes"
+    assert 5 * LONGEST_QUEUE <= LONGEST_WAIT
+    assert len(house.node.asked) == asked + len(guesses) + 1 + 1 + 1
+    house.assert_at_rest()
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        f"/db/doc/f?token={TOKEN}",
+        "/db/doc/f?" + Link(database="db", document_id="doc", attachment="f", expires=10**6).query(TOKEN.encode()),
+        "/db/doc/?" + Link(database="db", document_id="doc", attachment=None, expires=10**6).query(TOKEN.encode()),
+    ],
+    ids=["token", "link", "link of a document"],
+)
+def test_what_has_been_right_never_waits(house: House, known: str) -> None:
+    """A player that seeks, hour after hour, beside somebody who guesses all the time."""
+    assert _answer(_send(house, known)).status == 200  # type: ignore[union-attr]
+    for _ in range(20):
+        _use_up(house)
+        waiting = _fill_queue(house)
+        assert _statuses([*waiting, _send(house)]) == [None] * LONGEST_QUEUE + [429]
+        player = _send(house, known.replace("/?", "/f?"), Range="bytes=1-2")
+        assert (_statuses([player]), player.received[-2:]) == ([206], b"yt")
+        house.network.elapse(720)
+
+
+def test_a_bearer_token_is_known_as_any_other(house: House) -> None:
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    assert _statuses([_send(house, "/db/doc/f", **bearer)]) == [200]
+    _use_up(house)
+    for method in ("GET", "HEAD"):
+        client = _send(house, "/db/doc/f", method, **bearer)
+        assert read_answer(client.received, method, client.is_closed).status == 200
+    assert _statuses([_send(house, f"/db/doc/f?token={TOKEN}")]) == [200]
+
+
+def test_a_token_that_is_revoked_is_refused_at_once(house: House) -> None:
+    known = f"/db/doc/f?token={TOKEN}"
+    assert _statuses([_send(house, known)]) == [200]
+    _use_up(house)
+    house.doc.fields["download_token"] = "another"
+    assert _statuses([_send(house, known)]) == [403]
+    # It is one like any other now, and has been counted.
+    assert _statuses([_send(house, known)]) == [None]
+    assert counted(house.table)["wrong_tokens_total"] == 61
+
+
+def test_a_token_is_known_for_its_document_alone(house: House) -> None:
+    house.node.docs["/db/other"] = Doc({"download_token": TOKEN}, {"f": Stored(b"other")})
+    assert _statuses([_send(house, f"/db/doc/f?token={TOKEN}")]) == [200]
+    _use_up(house)
+    assert _statuses([_send(house, f"/db/other/f?token={TOKEN}")]) == [None]
 
 
 def test_right_tokens_are_no_guesses(house: House) -> None:
-    for _ in range(61):
-        assert house.get("f", X_Forwarded_For="198.51.100.7").status == 200
+    for number in range(200):
+        house.node.docs[f"/db/{number}"] = Doc({"download_token": TOKEN}, {"f": Stored(b"bytes")})
+        assert _statuses([_send(house, f"/db/{number}/f?token={TOKEN}")]) == [200]
     _use_up(house)
 
 
-@pytest.mark.parametrize("query", ["", "?token=", "?token=wrong&token=wrong", "?rev=1-a"])
-def test_who_shows_no_token_does_not_guess(house: House, query: str) -> None:
-    headers = {"X-Forwarded-For": "198.51.100.7"}
-    for _ in range(61):
-        assert house.ask(f"/db/doc/f{query}", headers).status == 403
+def test_a_crowd_with_right_tokens_waits_for_no_turns(house: House) -> None:
+    """As behind a proxy that is not named, behind a gateway that has just been started."""
+    for number in range(300):
+        house.node.docs[f"/db/{number}"] = Doc({"download_token": TOKEN}, {"f": Stored(b"bytes")})
+    crowd = [house.send(f"/db/{number}/f?token={TOKEN}", _SOMEBODY) for number in range(300)]
+    house.network.run()
+    assert _statuses(crowd) == [200] * 300
+    house.assert_at_rest()
+
+
+# Who leaves, and who fails.
+
+
+def test_a_client_that_leaves_while_it_waits(house: House) -> None:
     _use_up(house)
-    assert house.ask(f"/db/doc/f{query}", headers).status == 403
+    asked = len(house.node.asked)
+    waiting = _fill_queue(house)
+    for client in waiting[1:4]:
+        client.transport.abortConnection()
+    right = _send(house, f"/db/doc/f?token={TOKEN}")
+    house.network.elapse(7)
+    assert _body(right) == b"bytes"
+    assert len(house.node.asked) == asked + 4
+    for client in waiting:
+        client.transport.abortConnection()
+    house.network.run()
+    house.assert_at_rest()
+
+
+def test_leaving_before_the_answer_is_no_way_around_the_limit(house: House) -> None:
+    house.node.faults = lambda asked: [Mark.SILENCE]
+    for _ in range(60):
+        _send(house).transport.abortConnection()
+        house.network.run()
+    house.node.faults = lambda asked: None
+    assert _statuses([_send(house)]) == [None]
+    assert "wrong_tokens_total" not in counted(house.table)
 
 
 def test_what_cannot_be_checked_is_no_guess(house: House) -> None:
-    house.node.faults = lambda asked: [b"HTTP/1.1 500 E\r\nContent-Length: 0\r\n\r\n"]
+    house.node.faults = lambda asked: [answer(500, b"")]
     for _ in range(61):
         assert _guess(house).status >= 500
     assert _guess(house, target="/db/doc").status == 404
@@ -299,52 +256,185 @@ def test_what_cannot_be_checked_is_no_guess(house: House) -> None:
     _use_up(house)
 
 
+@pytest.mark.parametrize("query", ["", "?token=", "?token=wrong&token=wrong", "?rev=1-a", "?expires=9&signature="])
+def test_who_shows_no_token_does_not_guess(house: House, query: str) -> None:
+    """Nothing is read for it, and it never waits."""
+    for _ in range(61):
+        assert house.ask(f"/db/doc/f{query}", _SOMEBODY).status == 403
+    assert house.node.asked == []
+    _use_up(house)
+    _fill_queue(house)
+    assert house.ask(f"/db/doc/f{query}", _SOMEBODY).status == 403
+
+
 def test_a_bearer_token_is_a_guess_too(house: House) -> None:
-    headers = {"X-Forwarded-For": "198.51.100.7", "Authorization": "Bearer wrong"}
-    assert [house.ask("/db/doc/f", headers).status for _ in range(61)] == [403] * 60 + [429]
+    clients = [_send(house, "/db/doc/f", Authorization="Bearer wrong") for _ in range(61)]
+    assert _statuses(clients) == [403] * 60 + [None]
+
+
+# What it tells.
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_it_tells_nothing_of_what_exists(house: House, method: str) -> None:
-    """Each is answered as every other, below the limit and above, and they all count."""
-    told = []
-    for number in range(60 + len(_SECRETIVE)):
-        answer = _guess(house, target=list(_SECRETIVE)[number % len(_SECRETIVE)], method=method)
-        told.append((answer.status, {**answer.headers, "date": ""}, answer.body))
-    below, above = told[:60], told[60:]
-    assert [status for status, *_ in told] == [403] * 60 + [429] * len(_SECRETIVE)
-    assert below == [below[0]] * len(below)
-    assert above == [above[0]] * len(above)
-    assert (above[0][2] == b"") == (method == "HEAD")
-    house.network.pass_time(30)
+    """Each is answered as every other, at the same time and after the same work, and they all count."""
+    targets = [f"{target}?token=wrong" for target in _SECRETIVE]
+    answers = []
+    for number in range(60):
+        answers.append(house.ask(targets[number % len(targets)], _SOMEBODY, method))
+        assert len(house.node.asked) == number + 1
+    waits = []
+    for target in targets:
+        house.network.elapse(30)
+        early = _send(house, targets[0], method)
+        client, began = _send(house, target, method), house.network.seconds()
+        while not client.received:
+            house.network.elapse(0.25)
+        waits.append(house.network.seconds() - began)
+        answers += [read_answer(each.received, method, each.is_closed) for each in (early, client)]
+    assert set(waits[2:]) == {5}
+    assert {answer.status for answer in answers} == {403}
+    assert len({(str({**each.headers, "date": ""}), each.body) for each in answers}) == 1
+    assert len(house.node.asked) == len(answers)
+    _fill_queue(house)
+    refused = [house.ask(target, _SOMEBODY, method) for target in targets]
+    assert {each.status for each in refused} == {429}
+    assert len({(str({**each.headers, "date": ""}), each.body) for each in refused}) == 1
+    assert len(house.node.asked) == len(answers)
+
+
+def test_what_must_not_be_read_is_not_addressed(house: House) -> None:
+    """A document that is not there is read instead, in a database that is not there."""
     for target, status in _SECRETIVE.items():
-        assert house.ask(f"{target}?token={TOKEN}", method=method).status == status
-        assert _guess(house, target=target, method=method)["Retry-After"] == "30"
+        is_decoy = target.startswith(("/closed", "/_users", "/db/_local", "/DB", "/db//"))
+        for token in (TOKEN, "wrong"):
+            before = len(house.node.asked)
+            assert house.ask(f"{target}?token={token}").status == (status if token == TOKEN else 403)
+            paths = [asked.path for asked in house.node.asked[before:]]
+            assert [path.startswith(_DECOY) for path in paths] == ([True] if is_decoy else [False] * len(paths))
+            assert not is_decoy or paths[0].split("/")[2].startswith("-")
 
 
-def test_another_address_is_not_held_off(house: House) -> None:
+def test_nothing_opens_a_decoy(house: House) -> None:
+    """Not even a document that is there after all."""
+    assert house.ask(f"/closed/doc/f?token={TOKEN}").status == 403
+    [decoy] = [asked.path for asked in house.node.asked]
+    house.node.docs[decoy] = house.doc
+    house.node.faults = lambda asked: [answer(200, house.doc.json("-doc"))] if asked.path == decoy else None
+    assert house.ask(f"/closed/doc/f?token={TOKEN}").status == 403
+    assert [asked.path for asked in house.node.asked] == [decoy] * 2
+
+
+def test_reads_of_decoys_are_shared_as_others_are(house: House) -> None:
+    """By requests for the same document, and for no other."""
+    reads: dict[int, set[int]] = {}
+    for documents in (["/db/none", "/db/none2"], ["/closed/doc", "/closed/doc2"], ["/_users/a", "/_users/b"]):
+        for names in (documents[:1] * 8, documents * 4):
+            before = len(house.node.asked)
+            clients = [house.send(f"{name}/f?token=wrong") for name in names]
+            house.network.run()
+            house.network.elapse(1)
+            assert _statuses(clients) == [403] * 8
+            reads.setdefault(len(set(names)), set()).add(len(house.node.asked) - before)
+    assert {number: len(counts) for number, counts in reads.items()} == {1: 1, 2: 1}
+    assert min(reads[1]) < 8
+
+
+def test_decoys_need_a_node_as_others_do() -> None:
+    house = House({"f": Stored(b"bytes")}, databases=["db"])
+    house.node.faults = lambda asked: [answer(500, b"")]
+    answers = [house.ask(f"{target}?token=wrong") for target in ("/db/none/f", "/closed/doc/f", "/_users/a/f")]
+    assert {each.status for each in answers} == {503}
+
+
+@pytest.mark.parametrize("status", [302, 401, 403, 200, 418])
+def test_whatever_answers_to_a_decoy_it_is_the_same_403(house: House, status: int) -> None:
+    """Something in front of CouchDB may let through the databases that it knows, and no others."""
+    house.node.faults = lambda asked: [answer(status, b"no")] if asked.path.startswith(_DECOY) else None
+    assert house.ask(f"/closed/doc/f?token={TOKEN}").status == 403
+    assert house.get("f").body == b"bytes"
+
+
+# Whom it is about.
+
+
+def test_another_address_is_not_held_up(house: House) -> None:
     _use_up(house)
     _use_up(house, "198.51.100.8")
+    for forwarded_for in ("198.51.100.7", "198.51.100.8"):
+        assert _statuses([_send(house, X_Forwarded_For=forwarded_for)]) == [None]
     assert house.ask("/db/doc/f?token=wrong").status == 403
-    assert {_guess(house, each).status for each in ("198.51.100.7", "198.51.100.8")} == {429}
+    assert _guess(house, "198.51.100.9").status == 403
 
 
 def test_nobody_is_another_by_saying_so(house: House) -> None:
     for number in range(60):
         assert _guess(house, f"203.0.113.{number}, 198.51.100.7:{number + 1000}").status == 403
-    assert _guess(house, "203.0.113.99, 198.51.100.7").status == 429
     # Field lines are one list: a proxy may add its own.
-    assert _guess(house, "203.0.113.99\r\nX-Forwarded-For: 198.51.100.7").status == 429
-    assert _guess(house, "198.51.100.7\r\nX-Forwarded-For: 127.0.0.1").status == 429
-    assert _guess(house, "198.51.100.7\r\nX-Forwarded-For: 203.0.113.99").status == 403
+    for field, status in (
+        ("203.0.113.99, 198.51.100.7", None),
+        ("203.0.113.99\r\nX-Forwarded-For: 198.51.100.7", None),
+        ("198.51.100.7\r\nX-Forwarded-For: 127.0.0.1", None),
+        ("198.51.100.7\r\nX-Forwarded-For: 203.0.113.99", 403),
+    ):
+        assert _statuses([_send(house, X_Forwarded_For=field)]) == [status]
+
+
+def test_addresses_of_one_customer(house: House) -> None:
+    """A /64 of IPv6; and an address of IPv4, however it is written."""
+    for number in range(60):
+        assert _guess(house, f"[2001:db8:0:7:{number:x}::1]:80").status == 403
+    assert _statuses([_send(house, X_Forwarded_For="2001:db8:0:7::99")]) == [None]
+    assert _statuses([_send(house, X_Forwarded_For="2001:db8:0:8::99")]) == [403]
+    for number in range(60):
+        assert _guess(house, f"::ffff:192.0.2.{1 + number % 2}").status == 403
+    assert _statuses([_send(house, X_Forwarded_For="192.0.2.1")]) == [403]
+    for _ in range(29):
+        assert _guess(house, "192.0.2.1").status == 403
+    assert _statuses([_send(house, X_Forwarded_For="::ffff:192.0.2.1")]) == [None]
 
 
 def test_without_trusted_proxies_the_peer_is_the_client() -> None:
     house = House({"f": Stored(b"bytes")})
     for number in range(60):
         assert _guess(house, f"203.0.113.{number}").status == 403
-    assert _guess(house, "203.0.113.99").status == 429
-    assert house.ask("/db/doc/f?token=wrong").status == 429
+    assert _statuses([_send(house, X_Forwarded_For="203.0.113.99")]) == [None]
+
+
+def test_without_a_limit_nobody_waits() -> None:
+    house = House({"f": Stored(b"bytes")}, guess_limit=0)
+    assert {_guess(house).status for _ in range(200)} == {403}
+    assert counted(house.table)["wrong_tokens_total"] == 200
+
+
+# How much it leaves.
+
+
+def test_guesses_that_reach_couchdb_in_an_hour(house: House) -> None:
+    """From one address, with more requests than can wait there, at any time. See docs/security.rst."""
+    _use_up(house)
+    tokens, clients = count(), list[Client]()
+    while house.network.seconds() < 3600:
+        clients = [client for client in clients if not client.received]
+        while len(clients) < LONGEST_QUEUE + 2:
+            clients.append(_send(house, f"/db/doc/f?token={next(tokens)}", Connection="close"))
+        house.network.elapse(1)
+    assert len(house.node.asked) == counted(house.table)["wrong_tokens_total"] == 781
+    assert counted(house.table)["guesses_refused_total"] > 3600
+
+
+def test_a_share_of_the_connections_may_wait() -> None:
+    """Of all addresses together. Nobody fills a gateway with guesses."""
+    house = House({"f": Stored(b"bytes")}, trusted_proxies=["127.0.0.1"], guess_limit=1, max_waiting=10)
+    addresses = [f"198.51.100.{number}" for number in range(8)]
+    for address in addresses:
+        assert _guess(house, address).status == 403
+    waiting = [_send(house, X_Forwarded_For=address) for address in addresses * 2]
+    assert _statuses(waiting) == [None] * 10 + [429] * 6
+    assert _statuses([_send(house, f"/db/doc/f?token={TOKEN}", X_Forwarded_For="198.51.100.99")]) == [200]
+    house.network.elapse(4)
+    assert _statuses(waiting) == [403] * 10 + [429] * 6
+    house.assert_at_rest()
 
 
 # --- who is in the access log -------------------------------------------------------------------------------

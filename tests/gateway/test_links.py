@@ -11,7 +11,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from tests import strategies
-from tests.gateway.house import TOKEN, Answer, House, logged
+from tests.gateway.house import TOKEN, Answer, House, are_decoys, logged
 from tests.scripted import Doc, Stored
 from txcouchdl.couch.names import AttachmentAddress, DocumentAddress, parse_address, quote_segment
 from txcouchdl.gateway.facts import parse_query
@@ -255,13 +255,14 @@ def test_nobody_signs_with_nothing() -> None:
 def test_wrong_signatures_are_counted_as_wrong_tokens() -> None:
     house = house_at()
     wrong = signed(FILM, "guess")
-    answers = [ask(house, wrong).status for _ in range(62)]
-    assert answers == [403] * 60 + [429] * 2
+    assert {ask(house, wrong).status for _ in range(60)} == {403}
+    waiting = house.send(wrong)
+    house.network.run()
+    assert not waiting.received
     # What is over needs no guessing, and costs nothing.
     asked = len(house.node.asked)
     assert ask(house, signed(evolve(FILM, expires=1), "guess")).status == FORBIDDEN
     assert len(house.node.asked) == asked
-    assert ask(house, signed(FILM)).status == 200
 
 
 @pytest.mark.parametrize("path", ["//b/", "/music//b", "///", "//doc/", "/music//", "//doc/b", "///b", "//_design//b"])
@@ -298,7 +299,7 @@ def test_what_cannot_be_addressed_has_no_link(name: str) -> None:
     house = house_at()
     house.node.docs[f"/{name}/doc"] = house.doc
     assert same_as_a_wrong_token(ask(house, signed(evolve(FILM, database=name))))
-    assert not house.node.asked
+    assert are_decoys(house)
 
 
 # Until when.
@@ -438,7 +439,7 @@ def test_databases_that_may_be_read(globs: tuple[str, ...], is_open: bool) -> No
     assert [house.get("film.mp4").status, ask(house, signed(FILM)).status, house.get("").status] == [status] * 3
     if not is_open:
         assert same_as_a_wrong_token(house.get("film.mp4"))
-        assert not house.node.asked
+        assert are_decoys(house)
 
 
 # No secrets where they do not belong.

@@ -22,7 +22,7 @@ from txcouchdl.couch.client import CouchClient
 from txcouchdl.couch.nodes import Node
 from txcouchdl.couch.readiness import Readiness
 from txcouchdl.gateway.connections import Connections
-from txcouchdl.gateway.guesses import Guesses
+from txcouchdl.gateway.guesses import RateLimiter
 from txcouchdl.gateway.tokens import TokenRule
 from txcouchdl.metrics.admin import _LIMITS, Admin, AdminApp, AdminSite, _write_nothing, descriptors
 from txcouchdl.metrics.counts import Counts
@@ -264,7 +264,7 @@ def test_connections_are_told_to_the_other_workers_too() -> None:
     """They leave the next one to who has fewer."""
     table, told = Table.own(Layout(["http://a"])), list[int]()
     settings = Settings(("tcp:0",), TokenRule("t"), (Node.parse("http://a"),), None, False)
-    serving = Serving(settings, settings.nodes, reactor, Guesses(1, reactor), Counts(table), told.append)
+    serving = Serving(settings, settings.nodes, reactor, RateLimiter(1, reactor), Counts(table), told.append)
     serving._tell_connections(3)
     assert (told, counted(table)["connections"]) == ([3], 3)
 

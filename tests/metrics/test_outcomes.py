@@ -11,6 +11,7 @@ from tests.gateway.test_healing import BREAKS, NOISE, STORED, broken_after, down
 from tests.metrics.reading import Numbers, change, counted
 from tests.scripted import DYING_WORDS, Mark, Script, Stored, answer
 from txcouchdl.couch.limits import UpstreamLimits
+from txcouchdl.gateway.guess_queue import LONGEST_QUEUE
 from txcouchdl.gateway.guesses import GUESS_LIMIT
 from txcouchdl.gateway.limits import ClientLimits
 from txcouchdl.metrics.exposition import Exposition
@@ -85,12 +86,22 @@ def test_a_fault_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_guesses() -> None:
     house = House(dict(SHORT))
-    for _ in range(GUESS_LIMIT + 2):
+    for _ in range(GUESS_LIMIT):
         house.ask("/db/doc/f?token=wrong")
     house.ask("/db/doc/f")
+    for _ in range(LONGEST_QUEUE + 2):
+        house.send("/db/doc/f?token=wrong")
+    house.network.run()
     told = counted(house.table)
     assert (told["requests_total 403"], told["requests_total 429"]) == (GUESS_LIMIT + 1, 2)
-    assert (told["wrong_tokens_total"], told["guesses_refused_total"]) == (GUESS_LIMIT + 2, 2)
+    assert (told["wrong_tokens_total"], told["guesses_delayed_total"]) == (GUESS_LIMIT, LONGEST_QUEUE)
+    assert told["guesses_refused_total"] == 2
+    house.network.elapse(17)
+    told = counted(house.table)
+    assert (told["requests_total 403"], told["wrong_tokens_total"]) == (
+        GUESS_LIMIT + 1 + LONGEST_QUEUE,
+        GUESS_LIMIT + LONGEST_QUEUE,
+    )
 
 
 def test_a_request_that_does_not_come_in_time() -> None:

@@ -142,6 +142,8 @@ _THOROUGH: Final = settings(max_examples=5000, phases=[Phase.generate])
         (strategies.hostile_names, lambda name: "\r\n" in name),
         (strategies.hostile_names, lambda name: "\u202e" in name),
         (strategies.hostile_names, _is_surrogate),
+        (strategies.guess_steps, lambda steps: any(step.seconds < 0 for step in steps)),
+        (strategies.guess_cycles, lambda cycle: None in cycle and float("inf") in cycle),
     ],
 )
 def test_what_matters_is_drawn(strategy: SearchStrategy[object], wanted: object) -> None:

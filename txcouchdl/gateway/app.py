@@ -12,8 +12,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from txcouchdl.couch.cluster import Cluster
-from txcouchdl.couch.documents import Absence, AttachmentStub, Document, is_revision
-from txcouchdl.couch.errors import AttachmentChanged, DownloadError, RevisionGone, UnreadableDocument, UpstreamFailure
+from txcouchdl.couch.documents import AttachmentStub, Document, is_revision
+from txcouchdl.couch.errors import AttachmentChanged, DownloadError, RevisionGone, UpstreamFailure
 from txcouchdl.couch.learned import LearnedIdentities
 from txcouchdl.couch.names import (
     AttachmentAddress,
@@ -41,13 +41,12 @@ from txcouchdl.gateway.errors import (
     NoAddress,
     NoSuchAttachment,
     NoSuchRevision,
-    TooManyGuesses,
     answer_for,
 )
 from txcouchdl.gateway.facts import facts_of, field_of, page_facts_of
-from txcouchdl.gateway.guesses import GUESS_LIMIT, Guesses
+from txcouchdl.gateway.guesses import GUESS_LIMIT, RateLimiter
 from txcouchdl.gateway.links import LinkRule, Phase
-from txcouchdl.gateway.opening import open_document
+from txcouchdl.gateway.opening import DocumentOpener
 from txcouchdl.gateway.pages import PageFacts, plan_page
 from txcouchdl.gateway.peers import Site, TrustedProxies
 from txcouchdl.gateway.plan import DeliveryPlan, RequestFacts, plan_delivery, plan_error, plan_options
@@ -70,7 +69,8 @@ class Gateway:
     """
     Answers requests with attachments.
 
-    :param guesses: counts wrong tokens; by default :data:`~txcouchdl.gateway.guesses.GUESS_LIMIT` a minute are allowed.
+    :param limiter: admits tokens that are not known to be right; by default up to
+        :data:`~txcouchdl.gateway.guesses.GUESS_LIMIT` wrong ones a minute without a delay.
     :param proxies: whose X-Forwarded fields are believed; by default nobody's.
     :param origins: whose pages may read what is sent; by default nobody's.
     :param presentation: how browsers are to show it.
@@ -87,7 +87,7 @@ class Gateway:
         rule: TokenRule,
         clock: IReactorTime,
         *,
-        guesses: Guesses | None = None,
+        limiter: RateLimiter | None = None,
         proxies: TrustedProxies | None = None,
         origins: AllowedOrigins | None = None,
         presentation: Presentation | None = None,
@@ -97,11 +97,11 @@ class Gateway:
         self._cluster = cluster
         self._rule = rule
         self._clock = clock
-        self._guesses = guesses or Guesses(GUESS_LIMIT, clock)
+        self._limiter = limiter or RateLimiter(GUESS_LIMIT, clock)
         self._proxies = proxies or TrustedProxies()
         self._origins = origins or AllowedOrigins()
         self._presentation = presentation or Presentation()
-        self._databases = databases or AllowedDatabases()
+        self._opener = DocumentOpener(databases or AllowedDatabases())
         self._links = links or LinkRule()
         self._learned = LearnedIdentities()
 
@@ -226,41 +226,26 @@ class Gateway:
         answers are the same, whatever there is.
 
         :raises Forbidden: if neither does.
-        :raises TooManyGuesses: if neither does, and the client has shown too many that do not.
+        :raises TooManyGuesses: if the client has sent too many that do not, and this one is not known to be right.
         """
         link = None if shown.token else shown.link
+        secret = shown.token if link is None else link.signature
         phase = Phase.OPEN if link is None else self._links.phase(link, self._clock.seconds())
-        if not (shown.token or link) or phase is Phase.OVER:
+        if not secret or phase is Phase.OVER:
             raise Forbidden
 
         def opens(document: Document | None) -> bool:
             fields = None if document is None else document.fields
             if link is None:
-                return self._rule.allows(fields, shown.token)
+                return self._rule.allows(fields, secret)
             return self._links.is_signed(link, address, self._rule.secrets(fields))
 
-        document = await open_document(route, address, await self._current(route, address), opens)
-        if document is None:
-            self._count_guess(request.client.host)
-            raise Forbidden
-        return document, phase
-
-    async def _current(self, route: Route, address: AttachmentAddress | DocumentAddress) -> Document | Absence | None:
-        """Read the current document; ``None`` if it may not be read, or cannot be."""
         where = address.document if isinstance(address, AttachmentAddress) else address
-        if not where.is_addressable or not self._databases.allows(where.database):
-            return None
-        try:
-            return await route.current_document(where.database, where.document_id)
-        except UnreadableDocument as error:
-            # One that nobody can read, its token included, is for clients like one that is not there.
-            _log.warn("a document cannot be read: {error}", error=error)
-            return None
-
-    def _count_guess(self, client: str) -> None:
-        held_off = self._guesses.wrong(client)
-        if held_off is not None:
-            raise TooManyGuesses(retry_after=held_off)
+        with await self._limiter.admit(request.client.host, where, secret):
+            document = await self._opener.open(route, address, opens)
+            if document is None:
+                raise Forbidden
+        return document, phase
 
 
 def _check_phase(phase: Phase, plan: DeliveryPlan, facts: RequestFacts, stub: AttachmentStub) -> None:

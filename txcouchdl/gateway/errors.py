@@ -37,12 +37,12 @@ class Forbidden(Refusal):
 
 class TooManyGuesses(Refusal):
     """
-    One more wrong token of an address that has shown too many.
+    A secret that is not compared: its address has sent too many wrong ones, and too many requests of it wait already.
 
-    :ivar retry_after: seconds until it may show another. A minute is always enough.
+    :ivar retry_after: seconds until a place in the queue may be free.
     """
 
-    def __init__(self, message: str = "", retry_after: float = 60.0) -> None:
+    def __init__(self, message: str = "", retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 

@@ -1,48 +1,83 @@
 """
-The document that a token or a link opens, at whichever node has it as it is now.
+The document that a secret opens, at whichever node has it as it is now.
 
-A node that is cut off from its cluster answers like any other, with documents as they were. What it refuses may be
-right by now, so a second node is asked before a refusal is believed. Its answer counts only if it is newer: an older
+A node that is cut off from its cluster answers like any other, with documents as they were. A secret that it refuses may
+be right by now, so a second node is asked before a refusal is believed. Its answer counts only if it is newer: an older
 document, one as old, or one whose deletion is known never opens anything.
+
+A refusal costs the same work, whatever its reason: one read, and one more at a second node. For names that must not be
+read both are of a decoy (:mod:`~txcouchdl.gateway.decoys`).
 """
 
 from collections.abc import Callable
 
+from twisted.logger import Logger
+
 from txcouchdl.couch.documents import Absence, Document
+from txcouchdl.couch.errors import BadUpstream, UnreadableDocument, UpstreamRefusedUs
 from txcouchdl.couch.names import AttachmentAddress, DocumentAddress
 from txcouchdl.couch.route import Route, generation_of
+from txcouchdl.gateway.databases import AllowedDatabases
+from txcouchdl.gateway.decoys import Decoys
+
+#: Says whether a document is opened by the secret that the client sent. Called for a document that is not there, too.
+Opens = Callable[[Document | None], bool]
+
+_log = Logger()
 
 
-async def open_document(
-    route: Route,
-    address: AttachmentAddress | DocumentAddress,
-    current: Document | Absence | None,
-    opens: Callable[[Document | None], bool],
-) -> Document | None:
+class DocumentOpener:
     """
-    Return the current document if it opens, or a newer one of another node.
+    Reads documents, and hands out those that a secret opens.
 
-    The other node is asked if the document does not open, or is not there, with the same work in both cases; and if it
-    opens, but lacks the attachment.
-
-    :param current: as the first node has it; ``None`` if no node is to be asked.
-    :param opens: whether a document is opened by what the client sent. Called for what is not there, too.
-    :raises BadDocument: if the document opens, and its attachments cannot be read.
+    :param databases: those that may be read.
     """
-    document = current if isinstance(current, Document) else None
-    is_open = opens(document)
-    if current is None or (is_open and document is not None and _has(document, address)):
-        return document
-    generation = generation_of(current)
-    # Documents may be large: one that does not open is let go before another is read.
-    del current
-    if not is_open:
-        document = None
-    where = address.document if isinstance(address, AttachmentAddress) else address
-    newer = await route.newer_document(where.database, where.document_id, generation)
-    if newer is None:
-        return document
-    return newer if opens(newer) else None
+
+    def __init__(self, databases: AllowedDatabases) -> None:
+        self._databases = databases
+        self._decoys = Decoys()
+
+    async def open(self, route: Route, address: AttachmentAddress | DocumentAddress, opens: Opens) -> Document | None:
+        """
+        Read the document of an address.
+
+        The second node is asked if the document does not open, or is not there; and if it opens, but lacks the
+        attachment.
+
+        :return: ``None`` if there is none that opens.
+        :raises BadDocument: if the document opens, and its attachments cannot be read.
+        :raises UpstreamFailure: if no node answers as it should.
+        """
+        where = address.document if isinstance(address, AttachmentAddress) else address
+        is_allowed = where.is_addressable and self._databases.allows(where.database)
+        read = where if is_allowed else self._decoys.of(where)
+        current = await _current(route, read, is_allowed)
+        document = current if isinstance(current, Document) else None
+        is_open = opens(document)
+        if is_open and is_allowed and document is not None and _has(document, address):
+            return document
+        generation = generation_of(current)
+        # Documents may be large: one that does not open is let go before another is read.
+        del current
+        if not is_open:
+            document = None
+        newer = await route.newer_document(read.database, read.document_id, generation)
+        if newer is not None:
+            document = newer if opens(newer) else None
+        return document if is_allowed else None
+
+
+async def _current(route: Route, read: DocumentAddress, is_allowed: bool) -> Document | Absence:
+    try:
+        return await route.current_document(read.database, read.document_id)
+    except UnreadableDocument as error:
+        # A document that nobody can read, its token included, is for clients like one that is not there.
+        _log.warn("a document cannot be read: {error}", error=error)
+    except (BadUpstream, UpstreamRefusedUs):
+        # Something in front of CouchDB may refuse a database that nobody knows.
+        if is_allowed:
+            raise
+    return Absence.GONE
 
 
 def _has(document: Document, address: AttachmentAddress | DocumentAddress) -> bool:

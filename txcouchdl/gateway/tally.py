@@ -31,8 +31,14 @@ class Tally:
     def sent(self, count: int) -> None:
         """So many bytes of bodies more have been sent."""
 
-    def wrong_token(self, is_held_off: bool) -> None:
-        """:param is_held_off: whether its client had shown too many before."""
+    def wrong_token(self) -> None:
+        """Count a token, or a link's signature, that was compared and is wrong."""
+
+    def guess_delayed(self) -> None:
+        """Count a request whose secret has to wait until it is compared."""
+
+    def guess_refused(self) -> None:
+        """Count a request whose secret is not compared: a 429."""
 
     def connections(self, count: int) -> None:
         """So many are served from now on."""

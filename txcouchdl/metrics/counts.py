@@ -72,10 +72,14 @@ class Counts(CouchTally, ClientTally):
     def sent(self, count: int) -> None:
         self._numbers[self._sent] += count
 
-    def wrong_token(self, is_held_off: bool) -> None:
+    def wrong_token(self) -> None:
         self._numbers[self._layout.wrong_tokens] += 1
-        if is_held_off:
-            self._numbers[self._layout.held_off] += 1
+
+    def guess_delayed(self) -> None:
+        self._numbers[self._layout.guesses_delayed] += 1
+
+    def guess_refused(self) -> None:
+        self._numbers[self._layout.guesses_refused] += 1
 
     def connections(self, count: int) -> None:
         self._numbers[self._layout.connections] = count

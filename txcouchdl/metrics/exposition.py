@@ -65,8 +65,15 @@ def _of_clients(layout: Layout, sums: Sequence[int]) -> Iterator[Metric]:
     )
     yield _counter("sent_bytes", "Bytes of bodies that were sent to clients.", sums[layout.sent])
     yield _gauge("connections", "Connections of clients that are served.", sums[layout.connections])
-    yield _counter("wrong_tokens", "Wrong tokens that were shown.", sums[layout.wrong_tokens])
-    yield _counter("guesses_refused", "Wrong tokens of addresses that had shown too many.", sums[layout.held_off])
+    yield _counter("wrong_tokens", "Tokens and signatures that were compared, and wrong.", sums[layout.wrong_tokens])
+    yield _counter(
+        "guesses_delayed",
+        "Requests whose token had to wait: their address had sent too many wrong ones, or too many at once.",
+        sums[layout.guesses_delayed],
+    )
+    yield _counter(
+        "guesses_refused", "Of these, and beyond these, requests that were answered 429.", sums[layout.guesses_refused]
+    )
 
 
 def _of_couchdb(layout: Layout, sums: Sequence[int]) -> Iterator[Metric]:

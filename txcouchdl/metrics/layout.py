@@ -102,7 +102,8 @@ class Layout:
         self.hedges_won = {kind: next(places) for kind in HEDGES}
         self.sent = next(places)
         self.wrong_tokens = next(places)
-        self.held_off = next(places)
+        self.guesses_delayed = next(places)
+        self.guesses_refused = next(places)
         self.overloaded = next(places)
         self.deaths = next(places)
         self.waits = _histogram(places)

@@ -133,7 +133,7 @@ NUMBERS: Final = (
     Number.of(
         ClientLimits, "client_timeout", 1, 604800, "Seconds that a client may take nothing of what waits for it."
     ),
-    Number.of(Settings, "guess_limit", 0, 1000000, "Wrong tokens a minute that one address may send; 0 for no limit."),
+    Number.of(Settings, "guess_limit", 0, 1000000, "Wrong tokens a minute until an address has to wait; 0 for never."),
     Number.of(
         Settings, "link_grace", 0, 31622400, "Seconds after its end that a link lets a download that began go on."
     ),

@@ -17,11 +17,10 @@ from twisted.logger import Logger, globalLogBeginner
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
-from txcouchdl.gateway.guesses import Guesses
 from txcouchdl.metrics.counts import Counts
 from txcouchdl.metrics.layout import Layout
 from txcouchdl.metrics.table import Table
-from txcouchdl.serving import Serving
+from txcouchdl.serving import Serving, rate_limiter
 from txcouchdl.workers.loads import Load
 from txcouchdl.workers.log_pipe import PipedLog
 from txcouchdl.workers.messages import (
@@ -37,7 +36,7 @@ from txcouchdl.workers.messages import (
     report,
 )
 from txcouchdl.workers.ports import adopt
-from txcouchdl.workers.shared_minutes import SharedMinutes
+from txcouchdl.workers.shared_minutes import shared_table
 
 #: Seconds that the crew has to read the last reports.
 _PATIENCE: Final = 2.0
@@ -56,9 +55,9 @@ def work(reactor: Any) -> None:
     settings = task.settings
     table = Table.shared(Layout([node.base for node in settings.nodes]), METRICS)
     counts = Counts(table, task.number - 1)
-    guesses = Guesses(settings.guess_limit, reactor, SharedMinutes(GUESSES), counts)
+    limiter = rate_limiter(settings, reactor, counts, shared_table(GUESSES))
     load = Load(LOADS, task.number)
-    serving = Serving(settings, settings.nodes, reactor, guesses, counts, load.tell)
+    serving = Serving(settings, settings.nodes, reactor, limiter, counts, load.tell)
     listen(serving, task.endpoints, load, reactor)
     load.tell(0)
     counts.answers()
