@@ -50,13 +50,14 @@ def test_the_turns_of_an_address_that_does_not_pause() -> None:
     assert turns == [1, 3, 7, 12, 17, 22]
 
 
-def test_a_window_that_is_not_full_is_over_a_minute_after_its_first_token() -> None:
-    window = _wrong(_wrong(Window.begin(_NOW), 3, _NOW), 3, _NOW + 59.5)
+def test_a_window_is_over_a_minute_after_its_first_token() -> None:
+    window = _wrong(_wrong(_wrong(Window.begin(_NOW), 3, _NOW), 3, _NOW), 3, _NOW + 59.5)
     assert window.at(_NOW + 59.75) is window
+    assert _verdict(window, 3, _NOW + 59.75) == Wait(0.25, is_full=True)
     assert window.at(_NOW + 60) == Window(_NOW + 60, _NOW + 120)
 
 
-def test_a_full_window_is_over_a_minute_after_its_last_wrong_token() -> None:
+def test_with_a_wrong_token_past_the_limit_it_is_over_a_minute_after_that() -> None:
     window = _wrong(_full(), 3, _NOW + 59)
     assert window.at(_NOW + 118.75) is window
     assert window.at(_NOW + 119) == Window(_NOW + 119, _NOW + 179)
@@ -169,8 +170,12 @@ def test_whatever_comes_in_whatever_order(limit: int, steps: list[GuessStep]) ->
         assert mine <= window.admitted - window.wrong
 
 
-@given(st.integers(1, 4), st.lists(st.floats(0, 120), max_size=40))
+@given(
+    st.integers(1, 4), st.lists(st.sampled_from([0.0, 0.25, 1.0, 30.0, 59.75, 60.0]) | st.floats(0, 120), max_size=40)
+)
+@example(2, [0.0, 60.0 - 0.25, 0.5])
 def test_nobody_who_keeps_to_the_limit_waits(limit: int, steps: list[float]) -> None:
+    """Who is wrong no more often than that in any minute."""
     window, now, wrong = Window.begin(_NOW), _NOW, list[float]()
     for step in steps:
         now += step

@@ -98,8 +98,8 @@ class GuessQueue:
     def release(self, mark: bytes) -> None:
         """Let all requests go that show a secret which has just opened its document."""
         for turn in [turn for turn, other in self._waiting.items() if other == mark]:
-            del self._waiting[turn]
-            turn.callback(None)
+            if self._waiting.pop(turn, None) is not None:
+                turn.callback(None)
 
     def _stop_trying(self) -> None:
         if self._next_try is not None:

@@ -17,8 +17,8 @@ A token that turns out to be right leaves no trace: it is taken out of the count
 that could not be compared. One whose client left before it was compared counts as wrong, or leaving would be a way
 around the limit.
 
-A window that is not full is over a minute after its first token; a full one a minute after its last wrong token, so
-that an address that goes on guessing stays in it. Then the next token begins a new window.
+A window is over a minute after its first token. One that had a wrong token past the limit is over a minute after the
+last of these, so that an address that goes on guessing stays in it. Then the next token begins a new window.
 
 The clock may be set. Forward, it ends windows. Back, it ends those that would have begun in the future, and no wait
 becomes longer than the longest.
@@ -120,7 +120,7 @@ class Window:
         if self.admitted >= limit and self.wrong < limit:
             return self, Wait(POLL, is_full=False)
         if self.admitted >= limit and now < self.next_turn:
-            return self, Wait(self.next_turn - now, is_full=True)
+            return self, Wait(min(self.next_turn, self.ends) - now, is_full=True)
         admitted = self.admitted + 1
         turn = now + delay(admitted - limit) if admitted > limit else None
         next_turn = self.next_turn if turn is None else turn
@@ -135,7 +135,7 @@ class Window:
         is_counted = ticket is not None and ticket.began == self.began
         admitted, wrong = self.admitted + (not is_counted), self.wrong + 1
         next_turn = max(self.next_turn, now + delay(0)) if wrong == limit else self.next_turn
-        ends = max(self.ends, now + WINDOW) if wrong >= limit else self.ends
+        ends = max(self.ends, now + WINDOW) if wrong > limit else self.ends
         return Window(self.began, ends, next_turn, admitted, wrong)
 
     def without(self, ticket: Ticket, now: float) -> "Window":
