@@ -1,9 +1,9 @@
 """
 The document that a secret opens, at whichever node has it as it is now.
 
-A node that is cut off from its cluster answers like any other, with documents as they were. A secret that it refuses may
-be right by now, so a second node is asked before a refusal is believed. Its answer counts only if it is newer: an older
-document, one as old, or one whose deletion is known never opens anything.
+A node that is cut off from its cluster answers like any other, with documents as they were. A secret that it refuses
+may be right by now, so a second node is asked before a refusal is believed. Its answer counts only if it is newer: an
+older document, one as old, or one whose deletion is known never opens anything.
 
 A refusal costs the same work, whatever its reason: one read, and one more at a second node. For names that must not be
 read both are of a decoy (:mod:`~txcouchdl.gateway.decoys`).
