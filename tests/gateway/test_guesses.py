@@ -209,11 +209,11 @@ def test_right_tokens_are_no_guesses(house: House) -> None:
 
 def test_a_crowd_with_right_tokens_waits_for_no_turns(house: House) -> None:
     """As behind a proxy that is not named, behind a gateway that has just been started."""
-    for number in range(300):
+    for number in range(250):
         house.node.docs[f"/db/{number}"] = Doc({"download_token": TOKEN}, {"f": Stored(b"bytes")})
-    crowd = [house.send(f"/db/{number}/f?token={TOKEN}", _SOMEBODY) for number in range(300)]
+    crowd = [house.send(f"/db/{number}/f?token={TOKEN}", _SOMEBODY) for number in range(250)]
     house.network.run()
-    assert _statuses(crowd) == [200] * 300
+    assert _statuses(crowd) == [200] * 250
     house.assert_at_rest()
 
 
