@@ -8,6 +8,7 @@ nothing in a cache either: who sends them does not come again with the same one.
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
+from inspect import signature
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 #: Characters and bytes of all arguments of a call whose result is kept.
@@ -24,8 +25,8 @@ def short_cache(
     """
     Decorate a pure function: keep the results of its last calls, but only of calls with short arguments.
 
-    The arguments have to be positional. Only the lengths of ``str`` and ``bytes`` count; an argument of another type
-    must be small by itself.
+    The arguments have to be positional. One is a text or ``None``; two are texts. Of more, only the lengths of texts
+    count: the others must be small by themselves.
 
     :param entries: how many results are kept.
     :param longest: characters and bytes of all arguments together whose result is kept.
@@ -35,14 +36,22 @@ def short_cache(
         anew: Callable[..., _Result] = function
         kept: Callable[..., _Result] = lru_cache(entries)(function)
 
-        @wraps(function)
+        def call_with_one(text: str | bytes | None) -> _Result:
+            return kept(text) if text is None or len(text) <= longest else anew(text)
+
+        def call_with_two(first: str | bytes, second: str | bytes) -> _Result:
+            return kept(first, second) if len(first) + len(second) <= longest else anew(first, second)
+
         def call(*arguments: Any) -> _Result:
             length = 0
-            for argument in arguments:
-                if argument.__class__ is str or argument.__class__ is bytes:
-                    length += len(argument)
+            for each in arguments:
+                if each.__class__ is str or each.__class__ is bytes:
+                    length += len(each)
             return kept(*arguments) if length <= longest else anew(*arguments)
 
-        return cast(_Function[_Arguments, _Result], call)
+        # These are called for each request, and most have few arguments.
+        by_count: dict[int, Callable[..., _Result]] = {1: call_with_one, 2: call_with_two}
+        chosen = by_count.get(len(signature(function).parameters), call)
+        return cast(_Function[_Arguments, _Result], wraps(function)(chosen))
 
     return decorate

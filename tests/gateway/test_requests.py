@@ -17,7 +17,7 @@ from tests.scripted import Doc, Mark, Stored
 from txcouchdl.couch.documents import Document
 from txcouchdl.gateway.app import _QUICKLY_INFLATED
 from txcouchdl.gateway.plan import QUICKLY_READ
-from txcouchdl.gateway.request import field_line
+from txcouchdl.gateway.request import field_lines
 
 DATA = bytes(range(256)) * 41
 TEXT = "".join(f"line {number}\n" for number in range(3000)).encode()
@@ -602,7 +602,7 @@ def test_the_date_is_that_of_the_answer(house: House, monkeypatch: pytest.Monkey
 @example("a\r\nSet-Cookie: b")
 @example("a\n\rb\r\n")
 def test_a_field_is_one_line(value: str) -> None:
-    line = field_line("X", value)
+    [line] = field_lines((("X", value),))
     assert line.startswith(b"X: ")
     assert line.endswith(b"\r\n")
     assert not {b"\r", b"\n"} & {line[at : at + 1] for at in range(len(line) - 2)}

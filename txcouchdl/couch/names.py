@@ -15,12 +15,13 @@ dialect says so (``plus_is_space``).
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
 from attrs import field, frozen
 
-from txcouchdl.short_cache import short_cache
+from txcouchdl.short_cache import LONGEST_KEY, short_cache
 
 _DESIGN = "_design/"
 _ABSOLUTE_FORM = re.compile(rb"https?://([^/?]*)", re.IGNORECASE)
@@ -197,4 +198,12 @@ def document_path(database: str, document_id: str) -> str:
 
 def attachment_path(address: AttachmentAddress) -> str:
     """The path of an attachment on a CouchDB node; slashes in the name are encoded, as in CouchDB's own links."""
+    length = len(address.database) + len(address.document_id) + len(address.attachment)
+    return (_kept_attachment_path if length <= LONGEST_KEY else _attachment_path)(address)
+
+
+def _attachment_path(address: AttachmentAddress) -> str:
     return f"{document_path(address.database, address.document_id)}/{quote_segment(address.attachment)}"
+
+
+_kept_attachment_path = lru_cache(256)(_attachment_path)

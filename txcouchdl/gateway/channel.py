@@ -238,7 +238,7 @@ class GatewayChannel(HTTPChannel):
         return not is_last
 
     def requestDone(self, request: Request) -> None:
-        if cast("GatewayRequest", request).is_counted:
+        if request.is_counted:  # type: ignore[attr-defined]
             self.site.connections.release(self)
         # The next request is not begun before the client has taken what is there for it.
         if self._waitingForTransport and self.persistent:

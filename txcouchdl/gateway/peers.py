@@ -9,12 +9,11 @@ somebody trusted reaches.
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 from attrs import field, frozen
-
-from txcouchdl.short_cache import short_cache
 
 _Address = IPv4Address | IPv6Address
 _Network = IPv4Network | IPv6Network
@@ -162,8 +161,9 @@ def _address(text: str) -> _Address | None:
     return address.ipv4_mapped or IPv6Address(int(address))
 
 
-# A connection's requests have one peer. What fields say is anybody's, and not kept.
-@short_cache(1024)
+# A connection's requests have one peer, whose address is short: the PROXY protocol, too, has 108 bytes for it. What
+# fields say is anybody's, and not kept.
+@lru_cache(1024)
 def _peer_text(peer: str) -> str:
     return str(_address(peer) or _UNKNOWN)
 
