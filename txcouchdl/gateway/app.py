@@ -131,10 +131,10 @@ class Gateway:
         forwarded_for = _field(request, b"x-forwarded-for")
         client = self._proxies.client_of(peer, forwarded_for)
         request.client = ClientAddress(client)
-        if forwarded_for is not None:
-            request.count_for(client)
         origin = _field(request, b"origin")
         tell(self._origins.fields(origin), request)
+        if forwarded_for is not None:
+            request.count_for(client)
         if request.method == b"OPTIONS":
             answer(plan_options(self._origins.preflight_fields(origin)), request)
             return

@@ -164,7 +164,7 @@ class Connections:
         for channel in evictable:
             senders = self._senders() if senders is None else senders
             if lowest_transport(channel.transport) not in senders:
-                self._served.remove(channel)
+                self._served.discard(channel)
                 self._addresses.remove(channel)
                 self._leaving.add(channel)
                 channel.give_way(answer)
