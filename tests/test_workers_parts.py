@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from io import BytesIO
+from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -543,18 +544,29 @@ from txcouchdl.gateway.guess_windows import Ticket
 from txcouchdl.workers.shared_minutes import shared_table
 
 windows = shared_table(int(sys.argv[1])).windows
-tickets = [windows.admit("192.0.2.1", 5000, 1.75e9) for _ in range(4000)]
-print(sum(isinstance(each, Ticket) for each in tickets))
+name = windows.name("192.0.2.1")
+print("ready", flush=True)
+sys.stdin.readline()
+print(sum(isinstance(windows.admit(name, 5000, 1.75e9), Ticket) for _ in range(4000)))
 """
 
 
 def test_processes_that_count_at_the_same_time() -> None:
     """No ticket is given twice."""
     descriptor = shared_minutes.new_table()
-    processes = [
-        subprocess.Popen([sys.executable, "-c", _ADMIT, str(descriptor)], stdout=subprocess.PIPE, pass_fds=[descriptor])
-        for _ in range(2)
-    ]
-    counts = [int(process.communicate(timeout=PATIENCE)[0]) for process in processes]
+    command = [sys.executable, "-c", _ADMIT, str(descriptor)]
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(subprocess.Popen(command, stdin=PIPE, stdout=PIPE, pass_fds=[descriptor]))
+            for _ in range(2)
+        ]
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+        counts = [int(process.communicate(timeout=PATIENCE)[0]) for process in processes]
     os.close(descriptor)
     assert sum(counts) == 5000
