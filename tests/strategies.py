@@ -83,6 +83,14 @@ def byte_ranges(draw: DrawFn, complete_length: int) -> ByteRange:
     return ByteRange(first, draw(st.integers(first, complete_length - 1)))
 
 
+@composite
+def ascending_byte_ranges(draw: DrawFn, complete_length: int) -> tuple[ByteRange, ...]:
+    """One byte range or several, with a byte at least between any two, inside so many bytes: at least 1."""
+    ends = sorted(draw(st.sets(st.integers(0, complete_length), min_size=2, max_size=16)))
+    pairs = zip(ends[::2], ends[1::2], strict=False)
+    return tuple(ByteRange(first, end - 1) for first, end in pairs)
+
+
 #: Optional white space (RFC 9110 section 5.6.3).
 ows: Final = st.text(" \t", max_size=3)
 

@@ -49,7 +49,8 @@ async def read(
     stub = document.attachment(address.attachment)
     assert stub is not None
     body: list[bytes] = []
-    reader = await source_of(server, PinnedAttachment(address, document.rev, stub), follows=False).open(byte_range)
+    source = source_of(server, PinnedAttachment(address, document.rev, stub), follows=False)
+    reader = await source.open(None if byte_range is None else (byte_range,))
     await reader.deliver(body.append)
     return b"".join(body)
 

@@ -2,7 +2,7 @@
 Decoders, against Python's gzip module: any bytes, in any pieces.
 
 Who catches what is wrong: a :class:`GzipDecoder` all that gzip's own check sums or the known length show, and the
-caller's digest the rest, before :meth:`finish` is asked for. A :class:`GzipRangeDecoder` that is satisfied has not
+caller's digest the rest, before :meth:`finish` is asked for. A :class:`GzipRangesDecoder` that is satisfied has not
 seen the check sums of the member it stopped in, and neither has anybody else.
 """
 
@@ -17,8 +17,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests import strategies
-from txcouchdl.couch.decoding import STEP, Decoder, GzipDecoder, GzipRangeDecoder, Identity, IdentityDecoder
+from txcouchdl.couch.decoding import (
+    STEP,
+    Decoder,
+    GzipDecoder,
+    GzipRangesDecoder,
+    Identity,
+    IdentityDecoder,
+    IdentityRangesDecoder,
+)
 from txcouchdl.couch.errors import CorruptAttachment
+from txcouchdl.protocol.ranges import ByteRange
 
 _PLAIN = b"Never a wrong byte. " * 10
 _GZIP = gzip.compress(_PLAIN, mtime=0)
@@ -47,6 +56,10 @@ def _released(decoder: Decoder, pieces: Iterable[bytes]) -> bytes:
     return b"".join(wanted)
 
 
+def _of_range(offset: int, count: int, *, is_learning: bool = False) -> GzipRangesDecoder:
+    return GzipRangesDecoder([ByteRange(offset, offset + count - 1)], is_learning=is_learning)
+
+
 def _identity(plain: bytes) -> Identity:
     return Identity(len(plain), hashlib.sha256(plain).digest())
 
@@ -72,6 +85,28 @@ def test_identity(data: st.DataObject, stored: bytes) -> None:
     assert decoder.read() is None
     assert not decoder.is_satisfied
     assert decoder.identity() is None
+
+
+@given(st.data(), strategies.representations.filter(bool))
+def test_several_ranges_of_identity(data: st.DataObject, whole: bytes) -> None:
+    """They are read from the first one to the last one, and perhaps some bytes further."""
+    ranges = data.draw(strategies.ascending_byte_ranges(len(whole)))
+    stored = whole[ranges[0].first : ranges[-1].last + 1 + data.draw(st.integers(0, 5))]
+    decoder = IdentityRangesDecoder(ranges)
+    assert decoder.read() is None
+    expected = b"".join(whole[each.first : each.last + 1] for each in ranges)
+    assert _decode(decoder, data.draw(strategies.cuts(stored))) == expected
+    assert decoder.read() is None
+    assert not decoder.is_satisfied
+    assert decoder.identity() is None
+
+
+def test_identity_that_piles_up() -> None:
+    """A reader whose consumer is paused feeds before it reads."""
+    decoder = IdentityRangesDecoder([ByteRange(3, 4), ByteRange(6, 8)])
+    for piece in (b"34", b"56", b"7"):
+        decoder.feed(piece)
+    assert _drain(decoder) == b"3467"
 
 
 # --- the whole of gzip --------------------------------------------------------------------------------------
@@ -134,7 +169,7 @@ def test_nothing_that_could_be_inflated_waits_for_more(length: int) -> None:
     """zlib may have taken all that it was fed, and still have more to give than one step takes."""
     stored = gzip.compress(bytes(length), 9, mtime=0)
     for cut in range(len(stored) - 30, len(stored) + 1):
-        released = _released(GzipRangeDecoder(0, length), [stored[:cut]])
+        released = _released(_of_range(0, length), [stored[:cut]])
         assert released == zlib.decompressobj(31).decompress(stored[:cut])
 
 
@@ -146,7 +181,7 @@ def test_empty_ones() -> None:
 
 def test_nothing_to_read_before_the_first_byte() -> None:
     assert GzipDecoder(5).read() is None
-    assert GzipRangeDecoder(0, 5).read() is None
+    assert _of_range(0, 5).read() is None
 
 
 @given(
@@ -192,7 +227,7 @@ def test_a_bomb_goes_off_in_steps(is_whole: bool) -> None:
     length = 32 * 2**20
     stored = gzip.compress(bytes(length), 9)
     assert len(stored) * 1000 < length
-    decoder: Decoder = GzipDecoder(length) if is_whole else GzipRangeDecoder(length - 1, 1)
+    decoder: Decoder = GzipDecoder(length) if is_whole else _of_range(length - 1, 1)
     tracemalloc.start()
     try:
         decoder.feed(stored)
@@ -326,7 +361,7 @@ def test_an_error_stays_an_error() -> None:
         decoder.finish()
 
 
-# --- a range of gzip ----------------------------------------------------------------------------------------
+# --- ranges of gzip ----------------------------------------------------------------------------------------
 
 
 @given(
@@ -337,9 +372,22 @@ def test_any_range_in_any_pieces(data: st.DataObject, members: list[tuple[bytes,
     wanted = data.draw(strategies.byte_ranges(len(plain)))
     expected = plain[wanted.first : wanted.last + 1]
     pieces = data.draw(strategies.cuts(stored))
-    decoder = GzipRangeDecoder(wanted.offset, wanted.length)
+    decoder = GzipRangesDecoder([wanted])
     assert not decoder.is_satisfied
     assert _released(decoder, pieces) == expected
+    assert decoder.is_satisfied
+    assert decoder.finish() == b""
+
+
+@given(
+    st.data(), st.lists(strategies.gzip_members(), min_size=1, max_size=3).filter(lambda all_: any(m[1] for m in all_))
+)
+def test_any_ranges_come_out_of_one_pass(data: st.DataObject, members: list[tuple[bytes, bytes]]) -> None:
+    stored, plain = b"".join(member for member, _ in members), b"".join(content for _, content in members)
+    ranges = data.draw(strategies.ascending_byte_ranges(len(plain)))
+    decoder = GzipRangesDecoder(ranges)
+    expected = b"".join(plain[each.first : each.last + 1] for each in ranges)
+    assert _released(decoder, data.draw(strategies.cuts(stored))) == expected
     assert decoder.is_satisfied
     assert decoder.finish() == b""
 
@@ -348,7 +396,7 @@ def test_any_range_in_any_pieces(data: st.DataObject, members: list[tuple[bytes,
 def test_a_range_is_satisfied_with_its_last_byte(data: st.DataObject, drawn: tuple[bytes, bytes]) -> None:
     stored, plain = drawn
     wanted = data.draw(strategies.byte_ranges(len(plain)))
-    decoder = GzipRangeDecoder(wanted.offset, wanted.length)
+    decoder = GzipRangesDecoder([wanted])
     taken = b""
     for piece in data.draw(strategies.cuts(stored)):
         decoder.feed(piece)
@@ -358,7 +406,7 @@ def test_a_range_is_satisfied_with_its_last_byte(data: st.DataObject, drawn: tup
     assert taken == plain[wanted.first : wanted.last + 1]
 
 
-def _read_until_satisfied(decoder: GzipRangeDecoder, pieces: Iterable[bytes]) -> None:
+def _read_until_satisfied(decoder: GzipRangesDecoder, pieces: Iterable[bytes]) -> None:
     """As a reader does. All pieces are fed: it asks for what was found out behind the last of them."""
     for piece in pieces:
         decoder.feed(piece)
@@ -374,7 +422,7 @@ def test_a_range_to_the_end_learns_what_the_whole_does(data: st.DataObject, memb
     first = data.draw(st.integers(0, len(plain) - 1))
     pieces = data.draw(strategies.cuts(stored + data.draw(st.sampled_from([b"", b"\n", bytes(512), _EMPTY_GZIP * 3]))))
     for is_learning in (True, False):
-        decoder = GzipRangeDecoder(first, len(plain) - first, is_learning=is_learning)
+        decoder = _of_range(first, len(plain) - first, is_learning=is_learning)
         _read_until_satisfied(decoder, pieces)
         assert decoder.identity() == (_identity(plain) if is_learning else None)
 
@@ -398,14 +446,14 @@ def test_a_range_to_the_end_learns_what_the_whole_does(data: st.DataObject, memb
 )
 def test_a_range_to_what_only_seemed_the_end_learns_nothing(stored: bytes) -> None:
     for first in (0, 1, len(_PLAIN) - 1):
-        decoder = GzipRangeDecoder(first, len(_PLAIN) - first, is_learning=True)
+        decoder = _of_range(first, len(_PLAIN) - first, is_learning=True)
         _read_until_satisfied(decoder, [stored])
         assert decoder.is_satisfied
         assert decoder.identity() is None
 
 
 def test_a_bomb_behind_a_range_does_not_go_off() -> None:
-    decoder = GzipRangeDecoder(0, 10, is_learning=True)
+    decoder = _of_range(0, 10, is_learning=True)
     _read_until_satisfied(decoder, [gzip.compress(bytes(10) + bytes(2**24))])
     assert decoder.identity() is None
     steps = 0
@@ -417,7 +465,7 @@ def test_a_bomb_behind_a_range_does_not_go_off() -> None:
 def test_a_range_that_ends_a_step_early_learns_nothing() -> None:
     """With all that is known of it inflated, and the rest still to come."""
     plain = bytes(2 * STEP)
-    decoder = GzipRangeDecoder(0, STEP, is_learning=True)
+    decoder = _of_range(0, STEP, is_learning=True)
     _read_until_satisfied(decoder, [gzip.compress(plain)])
     assert decoder.identity() is None
 
@@ -427,7 +475,7 @@ def test_a_range_that_is_not_all_there_is_refused(data: st.DataObject, drawn: tu
     stored, plain = drawn
     offset = data.draw(st.integers(0, len(plain) + 10))
     count = max(len(plain) - offset, 0) + beyond
-    decoder = GzipRangeDecoder(offset, count)
+    decoder = _of_range(offset, count)
     assert _released(decoder, data.draw(strategies.cuts(stored))) == plain[offset:]
     assert not decoder.is_satisfied
     with pytest.raises(CorruptAttachment, match="less than its length"):
@@ -438,7 +486,7 @@ def test_a_range_that_is_not_all_there_is_refused(data: st.DataObject, drawn: tu
 def test_a_range_of_a_truncated_member_is_right_or_refused(data: st.DataObject, drawn: tuple[bytes, bytes]) -> None:
     stored, plain = drawn
     wanted = data.draw(strategies.byte_ranges(len(plain)))
-    decoder = GzipRangeDecoder(wanted.offset, wanted.length)
+    decoder = GzipRangesDecoder([wanted])
     kept = data.draw(st.integers(0, len(stored) - 1))
     released = _released(decoder, data.draw(strategies.cuts(stored[:kept])))
     expected = plain[wanted.first : wanted.last + 1]
@@ -451,7 +499,7 @@ def test_a_range_of_a_truncated_member_is_right_or_refused(data: st.DataObject, 
 
 def test_a_range_of_no_gzip_is_refused() -> None:
     with pytest.raises(CorruptAttachment, match="not gzip"):
-        _released(GzipRangeDecoder(0, 1), [b"no gzip at all"])
+        _released(_of_range(0, 1), [b"no gzip at all"])
 
 
 def test_a_satisfied_range_has_not_been_verified() -> None:
@@ -463,7 +511,7 @@ def test_a_satisfied_range_has_not_been_verified() -> None:
     stored = bytearray(gzip.compress(_PLAIN, 0, mtime=0))
     at = stored.index(b"Never")
     stored[at] ^= 1
-    decoder = GzipRangeDecoder(0, 5)
+    decoder = _of_range(0, 5)
     decoder.feed(bytes(stored[:-8]))
     assert decoder.read() == b"Oever"
     assert decoder.is_satisfied

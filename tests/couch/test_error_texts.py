@@ -127,7 +127,7 @@ class Path:
         return self.identity if wanted is None else self.identity[wanted.first : wanted.last + 1]
 
     def request(self) -> Request:
-        return plan_reading(self.stub, self.wanted).request(0)
+        return plan_reading(self.stub, None if self.wanted is None else (self.wanted,)).request(0)
 
     def sent(self, request: Request) -> bytes:
         wanted = request.byte_range
@@ -146,14 +146,14 @@ class Path:
             death = next(left, None)
             return cast(OpenedBody, Opened(request, right if death is None else death.of(right)))
 
-        reader = AttachmentReader("f", plan_reading(self.stub, self.wanted), open_body, UpstreamLimits(), clock)
+        reading = plan_reading(self.stub, None if self.wanted is None else (self.wanted,))
+        reader = AttachmentReader("f", reading, open_body, UpstreamLimits(), clock)
 
         async def read() -> None:
             await reader.open(is_committed=False)
             await reader.deliver(got.extend)
 
-        reading = Deferred.fromCoroutine(read())
-        reading.addCallbacks(lambda _: ends.append(True), lambda _: ends.append(False))
+        Deferred.fromCoroutine(read()).addCallbacks(lambda _: ends.append(True), lambda _: ends.append(False))
         for _ in range(20):
             if ends:
                 break

@@ -19,7 +19,7 @@ _END = len(_PLAIN) - 1
 
 def found_out(stub: AttachmentStub, byte_range: ByteRange | None) -> Identity | None:
     """With all bytes inflated, whatever is wanted."""
-    decoder = plan_reading(stub, byte_range).decoder()
+    decoder = plan_reading(stub, None if byte_range is None else (byte_range,)).decoder()
     decoder.feed(_GZIP)
     while decoder.read() is not None:
         pass

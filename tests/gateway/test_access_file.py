@@ -123,7 +123,7 @@ def test_no_secret_is_in_the_file(file: AccessFile, path: Path) -> None:
     with logged() as events:
         house.get("f", Referer=f"http://h/?token={TOKEN}", Authorization=f"Bearer {TOKEN}")
         house.ask(f"http://me:{TOKEN}@h/db/doc/f?t%6Fken={TOKEN}&rev=1-a")
-        house.ask(f"/{'x' * 20_000}?token={TOKEN}")
+        house.ask(f"/{'x' * 40_000}?token={TOKEN}")
     lines = path.read_text().splitlines()
     assert [line.split('"')[1] for line in lines] == [
         "GET /db/doc/f?token=*** HTTP/1.1",

@@ -29,8 +29,8 @@ def send_raw(house: House, raw: bytes) -> tuple[bytes, bool]:
 @pytest.mark.parametrize(
     "raw",
     [
-        b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /db/doc/f HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
+        b"GET /" + b"x" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /db/doc/f HTTP/1.1\r\nX: " + b"x" * 40_000 + b"\r\n\r\n",
         b"GET /db/doc/f HTTP/1.1\r\n" + b"X: y\r\n" * 600 + b"\r\n",
         b"GET /db/doc/f HTTP/1.1\r\n" + b"X: " + b"y" * 1000 + b"\r\n" * 20 + b"\r\n",
         b"GET /db/doc/f HTTP/1.1\r\nno colon\r\n\r\n",

@@ -132,7 +132,7 @@ def _joined(text: str) -> str:
 def test_an_error_is_a_plan_that_may_not_be_kept(kind: type[couch_errors.DownloadError]) -> None:
     told = answer_for(kind())
     plan = plan_error(told)
-    assert (plan.status, plan.parts, plan.trailer, plan.content_length) == (told.status, (), told.body, len(told.body))
+    assert (plan.status, plan.ranges, plan.trailer, plan.content_length) == (told.status, (), told.body, len(told.body))
     headers = dict(plan.headers)
     assert len(headers) == len(plan.headers)
     assert headers["Content-Type"] == "application/json"

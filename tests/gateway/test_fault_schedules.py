@@ -22,13 +22,15 @@ from twisted.logger import LogEvent, LogLevel
 
 from tests.faults import Cut, Delay, DyingWords, Fault, FaultyProxy, Hangup, Refuse, Schedule, Slow, Stall, Surplus
 from tests.faults.bench import put_before
-from tests.gateway.house import GATEWAY_PORT, NODE_PORT, TOKEN, Answer, Client, House, logged, read_answer
+from tests.gateway.house import DEFAULTS, GATEWAY_PORT, NODE_PORT, TOKEN, Answer, Client, House, logged, read_answer
 from tests.network import Network
 from tests.scripted import DYING_WORDS, Asked, Stored
 from tests.strategies import fault_lists
 from txcouchdl.couch.limits import UpstreamLimits
+from txcouchdl.couch.runs import near_runs
 from txcouchdl.couch.transfer import CLOSE_TIMEOUT, HELD_BACK
 from txcouchdl.protocol.digests import SHA_256, parse_digest_field
+from txcouchdl.protocol.ranges import ByteRange
 
 NOISE: Final = random.Random(16).randbytes(300_000)
 #: Half of it is redundant: its gzip is longer than any buffer on the way.
@@ -62,7 +64,7 @@ LONGEST_DELAY: Final = 2.0
 @frozen
 class Ask:
     """
-    :ivar ranges: first and last bytes, in order and apart; none for all.
+    :ivar ranges: first and last bytes, apart; none for all.
     :ivar field: the Range field that says so.
     """
 
@@ -78,8 +80,8 @@ class Ask:
         stored = STORED[self.name]
         if not self.ranges or stored.encoding is not None:
             return len(stored.stored)
-        first, last = self.ranges[0]
-        return last - first + 1
+        together = near_runs([ByteRange(first, last) for first, last in self.ranges], DEFAULTS.worth_bypassing)[0]
+        return together[-1].last + 1 - together[0].first
 
     @property
     def head(self) -> bytes:
@@ -160,9 +162,12 @@ def asks(draw: DrawFn) -> Ask:
     if kind == "whole" or (kind == "several ranges" and length < 10):
         return Ask(name, (), None, method, version)
     if kind == "several ranges":
-        ends = sorted(draw(st.lists(st.integers(0, length // 2 - 1), unique=True, min_size=4, max_size=8)))
+        ends = sorted(draw(st.lists(st.integers(0, length // 2 - 1), unique=True, min_size=4, max_size=24)))
         # Twice: between two of them there is a byte at least.
-        ranges = tuple((2 * first, 2 * last - 1) for first, last in zip(ends[::2], ends[1::2], strict=False))
+        apart = [(2 * first, 2 * last - 1) for first, last in zip(ends[::2], ends[1::2], strict=False)]
+        if draw(st.booleans()):
+            apart[-1] = (apart[-1][0], length - 1)
+        ranges = tuple(draw(st.just(apart) | st.permutations(apart)))
         return Ask(name, ranges, "bytes=" + ",".join(f"{first}-{last}" for first, last in ranges), method, version)
     places = {0, 1, length // 2, length - HELD_BACK - 1, length - HELD_BACK, length - 1}
     edges = sorted(place for place in places if 0 <= place < length)
@@ -363,7 +368,7 @@ def _has_all_passed(reader: Reader) -> bool:
     got = reader.answer
     if got is None or reader.ask.method != "GET" or got.status not in (200, 206) or not got.is_whole:
         return False
-    return got.status == 200 or reader.ask.ranges[-1][1] == len(IDENTITY[reader.ask.name]) - 1
+    return got.status == 200 or max(reader.ask.ranges)[1] == len(IDENTITY[reader.ask.name]) - 1
 
 
 def _head(scene: Scene, name: str) -> Answer:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy, composite
 
 from tests import strategies
-from txcouchdl.protocol.multipart import MultipartByteranges, new_boundary
+from txcouchdl.protocol.multipart import MultipartByteranges, PartFramer, new_boundary
 from txcouchdl.protocol.ranges import ByteRange
 
 _BOUNDARY = "THIS_STRING_SEPARATES"
@@ -27,8 +27,8 @@ def _framings(draw: DrawFn, content_types: SearchStrategy[str]) -> tuple[Multipa
 
 def _body(framing: MultipartByteranges, whole: bytes) -> bytes:
     parts = (
-        framing.part_head(index) + whole[member.offset : member.offset + member.length]
-        for index, member in enumerate(framing.ranges)
+        head + whole[member.offset : member.offset + member.length]
+        for head, member in zip(framing.part_heads(), framing.ranges, strict=True)
     )
     return b"".join(parts) + framing.trailer
 
@@ -74,22 +74,53 @@ def test_a_mail_parser_reads_the_body(drawn: tuple[MultipartByteranges, bytes]) 
     ]
 
 
+@given(st.data(), _framings(strategies.content_types))
+def test_a_framer_puts_heads_between_bytes_in_any_pieces(
+    data: st.DataObject, drawn: tuple[MultipartByteranges, bytes]
+) -> None:
+    framing, whole = drawn
+    heads = framing.part_heads()
+    at = data.draw(st.integers(0, len(framing.ranges)))
+    framed = []
+    # By two of them, one after the other.
+    for ranges in framing.ranges[:at], framing.ranges[at:]:
+        framer = PartFramer(heads, (each.length for each in ranges))
+        content = b"".join(whole[each.first : each.last + 1] for each in ranges)
+        framed += [framer.frame(piece) for piece in data.draw(strategies.cuts(content))]
+    assert b"".join(framed) + framing.trailer == _body(framing, whole)
+
+
+def test_a_head_comes_with_the_first_byte_of_its_part() -> None:
+    framer = PartFramer(iter([b"<1>", b"<2>"]), [2, 3])
+    assert [framer.frame(piece) for piece in (b"", b"a", b"", b"b", b"cd", b"e")] == [
+        *(b"", b"<1>a", b"", b"b", b"<2>cd", b"e")
+    ]
+
+
+def test_bytes_in_the_midst_of_a_part_are_not_copied() -> None:
+    framer = PartFramer(iter([b"<1>"]), [10**6])
+    framer.frame(b"x")
+    piece = b"y" * 1000
+    assert framer.frame(piece) is piece
+
+
 def test_the_example_of_section_14_6() -> None:
     framing = MultipartByteranges((ByteRange(500, 999), ByteRange(7000, 7999)), 8000, "application/pdf", _BOUNDARY)
     assert framing.media_type == "multipart/byteranges; boundary=THIS_STRING_SEPARATES"
-    assert framing.part_head(0) == (
+    first, second = framing.part_heads()
+    assert first == (
         b"--THIS_STRING_SEPARATES\r\nContent-Type: application/pdf\r\nContent-Range: bytes 500-999/8000\r\n\r\n"
     )
-    assert framing.part_head(1) == (
+    assert second == (
         b"\r\n--THIS_STRING_SEPARATES\r\nContent-Type: application/pdf\r\nContent-Range: bytes 7000-7999/8000\r\n\r\n"
     )
     assert framing.trailer == b"\r\n--THIS_STRING_SEPARATES--\r\n"
-    assert framing.length == len(framing.part_head(0)) + 500 + len(framing.part_head(1)) + 1000 + 29
+    assert framing.length == len(first) + 500 + len(second) + 1000 + 29
 
 
 def test_no_content_type_is_no_field() -> None:
     framing = MultipartByteranges((ByteRange(0, 0),), 1, None, _BOUNDARY)
-    assert framing.part_head(0) == b"--THIS_STRING_SEPARATES\r\nContent-Range: bytes 0-0/1\r\n\r\n"
+    assert next(framing.part_heads()) == b"--THIS_STRING_SEPARATES\r\nContent-Range: bytes 0-0/1\r\n\r\n"
 
 
 def test_there_must_be_a_range() -> None:

@@ -11,11 +11,14 @@ counted and hashed. How often stored bytes had to be read to get them here makes
 
 import hashlib
 import zlib
+from collections.abc import Sequence
 from typing import Protocol as Interface
 
 from attrs import frozen
 
+from txcouchdl.couch.cutting import Cutter
 from txcouchdl.couch.errors import CorruptAttachment
+from txcouchdl.protocol.ranges import ByteRange
 
 #: The most bytes that one :meth:`Decoder.read` returns of gzip, and the most it inflates.
 STEP = 64 * 2**10
@@ -107,6 +110,33 @@ class IdentityDecoder:
         return None
 
 
+class IdentityRangesDecoder:
+    """
+    Several ranges of stored bytes that are read in one go, without those between and behind them.
+
+    :param ranges: at least one, ascending and apart. The stored bytes begin with the first one.
+    """
+
+    is_satisfied = False
+
+    def __init__(self, ranges: Sequence[ByteRange]) -> None:
+        self._cutter = Cutter(ranges, ranges[0].first)
+        self._pending: bytes | None = None
+
+    def feed(self, stored: bytes) -> None:
+        self._pending = stored if self._pending is None else self._pending + stored
+
+    def read(self) -> bytes | None:
+        pending, self._pending = self._pending, None
+        return None if pending is None else self._cutter.cut(pending)
+
+    def finish(self) -> bytes:
+        return b""
+
+    def identity(self) -> Identity | None:
+        return None
+
+
 class GzipDecoder:
     """
     Gzip (RFC 1952; several members follow each other as one stream), inflated whole.
@@ -147,48 +177,40 @@ class GzipDecoder:
         return self._inflater.identity()
 
 
-class GzipRangeDecoder:
+class GzipRangesDecoder:
     """
-    A range of the identity bytes of gzip.
+    Ranges of the identity bytes of gzip.
 
-    :param offset: the first byte wanted.
-    :param count: how many are; the range lies within the representation, or that is an error.
-    :param is_learning: whether the range goes to the end, as far as is known, and the :class:`Identity` of the whole is
-        to be found out.
+    :param ranges: at least one, ascending and apart. They lie within the representation, or that is an error.
+    :param is_learning: whether the last one goes to the end, as far as is known, and the :class:`Identity` of the whole
+        is to be found out.
     """
 
-    def __init__(self, offset: int, count: int, *, is_learning: bool = False) -> None:
-        self._skip = offset
-        self._missing = count
-        self._end = offset + count
+    def __init__(self, ranges: Sequence[ByteRange], *, is_learning: bool = False) -> None:
+        self._cutter = Cutter(ranges)
+        self._end = ranges[-1].last + 1
         self._inflater = _Inflater(is_learning)
 
     @property
     def is_satisfied(self) -> bool:
-        return self._missing == 0
+        return self._cutter.is_satisfied
 
     def feed(self, stored: bytes) -> None:
         self._inflater.feed(stored)
 
     def read(self) -> bytes | None:
         inflated = self._inflater.read()
-        if not inflated:
-            return inflated
-        skipped = min(self._skip, len(inflated))
-        self._skip -= skipped
-        wanted = inflated[skipped : skipped + self._missing]
-        self._missing -= len(wanted)
-        return wanted
+        return self._cutter.cut(inflated) if inflated else inflated
 
     def finish(self) -> bytes:
-        if self._missing:
+        if not self.is_satisfied:
             raise CorruptAttachment("inflates to less than its length")
         return b""
 
     def identity(self) -> Identity | None:
         """
         ``None`` as well if it was not the end: the document may say so, and the gzip another thing. What is behind the
-        range, a wrong check sum perhaps, is nothing to those who did not want it.
+        ranges, a wrong check sum perhaps, is nothing to those who did not want it.
         """
         try:
             while (rest := self._inflater.read()) is not None:

@@ -11,9 +11,16 @@ from typing import Final
 from attrs import frozen
 
 from txcouchdl.couch.client import BodyHead
-from txcouchdl.couch.decoding import Decoder, GzipDecoder, GzipRangeDecoder, IdentityDecoder
+from txcouchdl.couch.decoding import (
+    Decoder,
+    GzipDecoder,
+    GzipRangesDecoder,
+    IdentityDecoder,
+    IdentityRangesDecoder,
+)
 from txcouchdl.couch.documents import AttachmentStub, Digest, Storage
 from txcouchdl.couch.limits import UpstreamLimits
+from txcouchdl.couch.runs import Run
 from txcouchdl.couch.transfer import HELD_BACK
 from txcouchdl.couch.wire.pipes import can_tap
 from txcouchdl.protocol.ranges import ByteRange
@@ -67,16 +74,23 @@ class Reading:
     """
     The stored bytes that are read for some wanted bytes of the identity representation. Made by :func:`plan_reading`.
 
-    :ivar wanted: the wanted ones, where they are not all.
+    :ivar wanted: from the first wanted byte to the last one, unless that is all.
+    :ivar ranges: the wanted bytes; ``None`` for all.
     """
 
     stub: AttachmentStub
     wanted: ByteRange | None
+    ranges: Run | None = None
 
     @property
     def is_whole(self) -> bool:
         """Whether all stored bytes are read: then the digest is to be right."""
         return self.wanted is None or self.stub.storage is not Storage.IDENTITY
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether bytes that are not wanted stand between wanted ones."""
+        return self.ranges is not None and len(self.ranges) > 1
 
     @property
     def digest(self) -> Digest | None:
@@ -85,21 +99,23 @@ class Reading:
 
     def decoder(self) -> Decoder:
         """What makes the wanted bytes of the stored ones."""
-        if self.stub.storage is Storage.IDENTITY:
-            return IdentityDecoder(self.length)
-        is_news = self.stub.sha256 is None
-        if self.wanted is None:
-            return GzipDecoder(self.stub.length, is_learning=is_news)
-        is_to_the_end = self.wanted.last + 1 == self.stub.length
-        return GzipRangeDecoder(self.wanted.offset, self.wanted.length, is_learning=is_news and is_to_the_end)
+        ranges, stub = self.ranges, self.stub
+        if stub.storage is Storage.IDENTITY:
+            return (
+                IdentityDecoder(self.length) if ranges is None or not self.has_gaps else IdentityRangesDecoder(ranges)
+            )
+        is_news = stub.sha256 is None
+        if ranges is None:
+            return GzipDecoder(stub.length, is_learning=is_news)
+        return GzipRangesDecoder(ranges, is_learning=is_news and ranges[-1].last + 1 == stub.length)
 
     def is_short(self, limits: UpstreamLimits) -> bool:
-        """Whether the stored bytes are the wanted ones, and so few that they are had in one piece."""
+        """Whether the wanted bytes are stored as they are, and the stored ones so few that they come in one piece."""
         return self.stub.storage is Storage.IDENTITY and self.length <= limits.short
 
     @property
     def length(self) -> int:
-        """Of the wanted bytes, where they are the stored ones."""
+        """From the first wanted byte to the last one, where these are stored bytes."""
         return self.stub.stored_length if self.wanted is None else self.wanted.length
 
     def may_bypass(self, missing: int, limits: UpstreamLimits) -> bool:
@@ -109,7 +125,7 @@ class Reading:
 
         :param missing: of a body, not read yet.
         """
-        is_as_stored = self.stub.storage is Storage.IDENTITY
+        is_as_stored = self.stub.storage is Storage.IDENTITY and not self.has_gaps
         return is_as_stored and missing >= limits.worth_bypassing and (self.digest is None or can_tap())
 
     def request(self, known: int) -> Request:
@@ -137,8 +153,12 @@ class Reading:
         return Request(asked, asked.length, 0, False, self.stub)
 
 
-def plan_reading(stub: AttachmentStub, byte_range: ByteRange | None) -> Reading:
+def plan_reading(stub: AttachmentStub, ranges: Run | None) -> Reading:
     """
-    :param byte_range: identity bytes; ``None`` for all. Only where the stub knows its length.
+    :param ranges: of identity bytes, ascending and apart; ``None`` for all. Only where the stub knows its length.
     """
-    return Reading(stub, None if byte_range is not None and byte_range.length == stub.length else byte_range)
+    if ranges is None:
+        return Reading(stub, None)
+    wanted = ByteRange(ranges[0].first, ranges[-1].last)
+    is_all = wanted.length == stub.length
+    return Reading(stub, None if is_all else wanted, None if is_all and len(ranges) == 1 else ranges)

@@ -2,6 +2,7 @@
 Where the readers of one response come from: an attachment, pinned once, and pinned again when its revision goes.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import attrs
@@ -10,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from txcouchdl.couch.decoding import Identity
-from txcouchdl.couch.documents import AttachmentStub, Document
+from txcouchdl.couch.documents import AttachmentStub, Document, Storage
 from txcouchdl.couch.errors import AttachmentChanged, RevisionGone, UpstreamFailure, UpstreamUnavailable
 from txcouchdl.couch.learned import LearnedIdentities
 from txcouchdl.couch.limits import UpstreamLimits
@@ -20,6 +21,7 @@ from txcouchdl.couch.patience import UNHURRIED, Patience
 from txcouchdl.couch.reader import AttachmentReader
 from txcouchdl.couch.reading import Request, plan_reading
 from txcouchdl.couch.route import Route
+from txcouchdl.couch.runs import Run, ascending_runs, near_runs
 from txcouchdl.protocol.ranges import ByteRange
 
 #: Revisions that are tried at once, one after the other, before the caller waits and tries again.
@@ -60,30 +62,37 @@ class AttachmentSource:
         self._clock = clock
         self._follows = follows
 
-    async def open(self, byte_range: ByteRange | None, *, is_committed: bool = False) -> AttachmentReader:
+    def runs(self, ranges: Sequence[ByteRange]) -> list[Run]:
+        """Cut ranges, in their order, into those that one reader each can read: see :mod:`~txcouchdl.couch.runs`."""
+        if self._pinned.stub.storage is Storage.IDENTITY:
+            return near_runs(ranges, self._limits.worth_bypassing)
+        return ascending_runs(ranges)
+
+    async def open(self, ranges: Run | None, *, is_committed: bool = False) -> AttachmentReader:
         """
         A reader, whose first bytes are there.
 
-        :param byte_range: identity bytes; ``None`` for all.
+        :param ranges: one run of identity bytes; ``None`` for all.
         :param is_committed: whether the client has been told something already: see :meth:`AttachmentReader.open`.
         :raises RevisionGone: if the revision is gone, and must be this one.
         :raises AttachmentChanged: if the current revision has another attachment, or none.
         :raises UpstreamFailure: if CouchDB does not give what the stub promises.
         """
-        reading = plan_reading(self._pinned.stub, byte_range)
+        reading = plan_reading(self._pinned.stub, ranges)
         what = attachment_path(self._pinned.address)
         reader = AttachmentReader(what, reading, self._open_body, self._limits, self._clock, self._learn)
         await reader.open(is_committed=is_committed)
         return reader
 
-    async def short(self, byte_range: ByteRange | None) -> bytes | None:
+    async def short(self, ranges: Run | None) -> bytes | None:
         """
         All wanted bytes, checked, if they are few, and come at the first attempt.
 
+        :param ranges: as of :meth:`open`.
         :return: ``None`` if they do not: then a reader may have more luck.
         :raises UpstreamFailure: as :meth:`open`.
         """
-        reading = plan_reading(self._pinned.stub, byte_range)
+        reading = plan_reading(self._pinned.stub, ranges)
         if not reading.is_short(self._limits):
             return None
         request = reading.request(0)
@@ -99,7 +108,9 @@ class AttachmentSource:
             body.vacate()
             raise
         body.vacate()
-        return stored[: reading.length]
+        decoder = reading.decoder()
+        decoder.feed(stored)
+        return decoder.read()
 
     async def measured(self, most: int | None = None) -> AttachmentStub:
         """

@@ -187,7 +187,7 @@ class Gateway:
         route = Route(self._cluster)
         pinned, phase = await self._pinned(request, route, address, facts)
         plan = plan_delivery(facts, pinned.stub, pinned.rev, new_boundary, self._presentation)
-        if not (plan.parts or plan.wants_length):
+        if not (plan.sends_attachment or plan.wants_length):
             _check_phase(phase, plan, facts, pinned.stub)
             answer(plan, request)
             return

@@ -43,6 +43,9 @@ class GatewayChannel(HTTPChannel):
     :ivar is_refused: whether a request could not be read, and nothing more will be.
     """
 
+    #: Bytes of a head, and of a line in it, which may be one Range field of a thousand ranges.
+    totalHeadersSize = MAX_LENGTH = 32 * 2**10  # noqa: N815 (twisted.web's)
+
     site: "GatewaySite"
     sending: Sending
     is_refused = False

@@ -7,6 +7,7 @@ promised byte was sent and every check has passed. Everything else breaks the cl
 the promised Content-Length, or before the last chunk. No response is framed by the end of its connection.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
 from twisted.internet.interfaces import IPushProducer
@@ -16,11 +17,13 @@ from zope.interface import implementer
 
 from txcouchdl.couch.errors import DownloadError
 from txcouchdl.couch.reader import AttachmentReader
+from txcouchdl.couch.runs import Run
 from txcouchdl.couch.source import AttachmentSource
 from txcouchdl.gateway.channel import GatewayChannel
 from txcouchdl.gateway.description import Headers
 from txcouchdl.gateway.outlet import outlet_of
-from txcouchdl.gateway.plan import DeliveryPlan, Part
+from txcouchdl.gateway.plan import DeliveryPlan
+from txcouchdl.protocol.multipart import PartFramer
 
 if TYPE_CHECKING:
     from txcouchdl.gateway.request import GatewayRequest
@@ -38,19 +41,24 @@ async def deliver(plan: DeliveryPlan, request: Request, source: AttachmentSource
     :param source: of the planned attachment.
     :raises DownloadError: only as long as nothing has been told to the client.
     """
-    if not plan.parts:
+    if not plan.sends_attachment:
         answer(plan, request)
         return
-    if len(plan.parts) == 1:
-        body = await source.short(plan.parts[0].byte_range)
+    runs: Sequence[Run | None] = (plan.ranges,)
+    heads = None
+    if plan.framing is not None:
+        runs, heads = source.runs(plan.framing.ranges), plan.framing.part_heads()
+    if len(runs) == 1:
+        body = await source.short(runs[0])
         if body is not None:
-            _answer(plan, request, body)
+            _answer(plan, request, _framed(runs[0], heads)(body) + plan.trailer)
             return
-    first = await source.open(plan.parts[0].byte_range)
+    first = await source.open(runs[0])
     try:
         _write_head(plan, request)
-        stream = _Stream(request)
-        await stream.send(plan, first, source)
+        stream = _Stream(request, heads)
+        await stream.send(runs, first, source)
+        request.write(plan.trailer)
         stream.end()
     except DownloadError as error:
         _log.warn("a download broke off: {error}", error=error)
@@ -95,36 +103,49 @@ async def break_off(request: Request) -> None:
     await gone.addErrback(lambda _: None)
 
 
+def _framed(run: Run | None, heads: Iterator[bytes] | None) -> Callable[[bytes], bytes]:
+    """
+    Make what puts part heads between the bytes of a run, as these come by.
+
+    :param heads: of the parts from this run on; ``None`` if the body has no parts.
+    """
+    if run is None or heads is None:
+        return bytes
+    return PartFramer(heads, (each.length for each in run)).frame
+
+
 @implementer(IPushProducer)
 class _Stream:
     """
-    The body of one response: its parts in turn, each from a reader of its own, at the pace of the client.
+    The body of one response: its runs in turn, each from a reader of its own, at the pace of the client.
+
+    :param heads: of its parts; ``None`` if it has none.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, heads: Iterator[bytes] | None) -> None:
         self._request = request
+        self._heads = heads
         self._outlet = outlet_of(request)
         self._reader: AttachmentReader | None = None
         self._is_paused = False
         request.registerProducer(self, True)
 
-    async def send(self, plan: DeliveryPlan, first: AttachmentReader, source: AttachmentSource) -> None:
+    async def send(self, runs: Sequence[Run | None], first: AttachmentReader, source: AttachmentSource) -> None:
         """
-        :param first: the reader of the plan's first part.
+        :param first: the reader of the first run.
         :raises DownloadError: if the body cannot be completed.
         """
-        await self._send_part(plan.parts[0], first)
-        for part in plan.parts[1:]:
-            await self._send_part(part, await source.open(part.byte_range, is_committed=True))
-        self._request.write(plan.trailer)
+        await self._send_run(runs[0], first)
+        for run in runs[1:]:
+            await self._send_run(run, await source.open(run, is_committed=True))
 
-    async def _send_part(self, part: Part, reader: AttachmentReader) -> None:
+    async def _send_run(self, run: Run | None, reader: AttachmentReader) -> None:
         self._reader = reader
-        self._request.write(part.prefix)
+        framed = _framed(run, self._heads)
         if self._is_paused:
             reader.pauseProducing()
         try:
-            await reader.deliver(self._request.write, self._outlet)
+            await reader.deliver(lambda data: self._request.write(framed(data)), self._outlet)
         finally:
             reader.stopProducing()
 

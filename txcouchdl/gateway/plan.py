@@ -2,7 +2,7 @@
 Decide first: what is sent for a request, given what the document says of the attachment. Pure.
 
 The order is RFC 9110's (section 13.2.2): preconditions, then the range. A plan holds everything that is promised,
-status, header fields, the length and the parts of the body, before a byte is read.
+status, header fields, the length and the ranges of the body, before a byte is read.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from typing import Final
 from attrs import field, frozen
 
 from txcouchdl.couch.documents import AttachmentStub, Storage
+from txcouchdl.couch.runs import ascending_runs
 from txcouchdl.gateway.description import SAFETY, Description, Headers, Presentation, is_pin
 from txcouchdl.gateway.errors import ALLOWED_METHODS, ErrorAnswer
 from txcouchdl.gateway.links import SignedLink
@@ -63,24 +64,14 @@ class RequestFacts:
 
 
 @frozen
-class Part:
-    """
-    A piece of the body: some bytes of ours, then some of the attachment's.
-
-    :ivar byte_range: of the identity representation; ``None`` for all of it.
-    """
-
-    prefix: bytes
-    byte_range: ByteRange | None
-
-
-@frozen
 class DeliveryPlan:
     """
     What to send.
 
-    :ivar parts: read and sent in turn; none for an answer without bytes of the attachment.
-    :ivar trailer: bytes of ours that follow the parts; the whole body, if there are no parts.
+    :ivar ranges: of the identity representation, in the order in which they are sent, or ``None`` for all of it alone.
+        Empty for an answer without bytes of the attachment.
+    :ivar framing: of several ranges: it puts its heads between them, and its trailer is in this plan's.
+    :ivar trailer: bytes of ours that follow; the whole body, if there are no ranges.
     :ivar content_length: bytes of the body, or of what a GET would have got; ``None`` if it cannot be known.
     :ivar wants_length: whether there would be a better plan if the attachment's length were known, and it is worth
         while to find it out.
@@ -89,9 +80,15 @@ class DeliveryPlan:
     status: int
     headers: Headers
     content_length: int | None
-    parts: tuple[Part, ...] = ()
+    ranges: tuple[ByteRange, ...] | None = ()
+    framing: MultipartByteranges | None = None
     trailer: bytes = b""
     wants_length: bool = False
+
+    @property
+    def sends_attachment(self) -> bool:
+        """Whether the body has bytes of the attachment."""
+        return self.ranges != ()
 
 
 def plan_delivery(
@@ -167,7 +164,7 @@ def _plan_unmeasured(description: Description, facts: RequestFacts, wants_range:
         200,
         description.fields("bytes" if is_quick else "none"),
         None,
-        (Part(b"", None),),
+        None,
         wants_length=facts.needs_length or (wants_range and is_quick),
     )
 
@@ -178,8 +175,7 @@ def _plan_body(
     specs = parse_range(range_field)
     ranges = None if specs is None else resolve(specs, length)
     if ranges is None:
-        parts = (Part(b"", None),) if length else ()
-        return DeliveryPlan(200, description.fields("bytes"), length, parts)
+        return DeliveryPlan(200, description.fields("bytes"), length, None if length else ())
     if not ranges:
         unsatisfied = (("Content-Range", unsatisfied_range(length)), ("Accept-Ranges", "bytes"))
         return plan_error(_UNSATISFIABLE, (*description.tagged, *unsatisfied))
@@ -192,22 +188,22 @@ def _plan_body(
 
 def _is_too_dear(ranges: tuple[ByteRange, ...], stub: AttachmentStub) -> bool:
     """
-    Whether many small ranges would cost more than the whole representation twice, and a good deal at that: of gzip,
-    each is read and inflated from the first byte on.
+    Whether the ranges would cost more than the whole representation twice, and a good deal at that: gzip is inflated
+    from its first byte on for each run of ascending ranges.
     """
-    inflated = sum(each.last + 1 for each in ranges)
-    return stub.storage is not Storage.IDENTITY and inflated > max(_CHEAP, 2 * (stub.length or 0))
+    if stub.storage is Storage.IDENTITY:
+        return False
+    return sum(run[-1].last + 1 for run in ascending_runs(ranges)) > max(_CHEAP, 2 * (stub.length or 0))
 
 
 def _plan_range(description: Description, byte_range: ByteRange, complete_length: int) -> DeliveryPlan:
     headers = (*description.fields("bytes"), ("Content-Range", byte_range.content_range(complete_length)))
-    return DeliveryPlan(206, headers, byte_range.length, (Part(b"", byte_range),))
+    return DeliveryPlan(206, headers, byte_range.length, (byte_range,))
 
 
 def _plan_ranges(description: Description, body: MultipartByteranges) -> DeliveryPlan:
-    parts = tuple(Part(body.part_head(index), each) for index, each in enumerate(body.ranges))
     headers = description.fields("bytes", body.media_type)
-    return DeliveryPlan(206, headers, body.length, parts, body.trailer)
+    return DeliveryPlan(206, headers, body.length, body.ranges, body, body.trailer)
 
 
 def _without_body(plan: DeliveryPlan) -> DeliveryPlan:

@@ -19,5 +19,4 @@ def goes_on(plan: DeliveryPlan, facts: RequestFacts, etag: EntityTag) -> bool:
         return True
     if is_named(facts.if_range, etag) or is_named(facts.if_match, etag):
         return True
-    ranges = [part.byte_range for part in plan.parts]
-    return plan.status == 206 and all(each is not None and each.first > 0 for each in ranges)
+    return plan.status == 206 and all(each.first > 0 for each in plan.ranges or ())

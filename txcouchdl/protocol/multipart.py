@@ -1,9 +1,10 @@
 """multipart/byteranges: its framing, and its exact length before a byte is read (RFC 9110 section 14.6).
 
-A body is, for each range, ``part_head(index)`` and then that range's bytes; and at the end ``trailer``.
+A body is, for each range, its head out of ``part_heads()`` and then that range's bytes; and at the end ``trailer``.
 """
 
 import secrets
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import attrs
@@ -47,17 +48,16 @@ class MultipartByteranges:
         """The Content-Type of the response."""
         return f"multipart/byteranges; boundary={self.boundary}"
 
-    def part_head(self, index: int) -> bytes:
-        """What comes before the bytes of a range: delimiter, part header fields, blank line.
-
-        :param index: which of ``ranges``, from 0.
-        """
+    def part_heads(self) -> Iterator[bytes]:
+        """What comes before the bytes of each range, in turn: delimiter, part header fields, blank line."""
+        described = "" if self.content_type is None else f"Content-Type: {self.content_type}\r\n"
         # The line break before a delimiter belongs to it (RFC 2046 section 5.1.1); the first needs none.
-        lines = [f"--{self.boundary}" if index == 0 else f"\r\n--{self.boundary}"]
-        if self.content_type is not None:
-            lines.append(f"Content-Type: {self.content_type}")
-        lines.append(f"Content-Range: {self.ranges[index].content_range(self.complete_length)}")
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("iso-8859-1")
+        line_break = ""
+        for each in self.ranges:
+            content_range = each.content_range(self.complete_length)
+            head = f"{line_break}--{self.boundary}\r\n{described}Content-Range: {content_range}\r\n\r\n"
+            yield head.encode("iso-8859-1")
+            line_break = "\r\n"
 
     @property
     def trailer(self) -> bytes:
@@ -67,8 +67,35 @@ class MultipartByteranges:
     @property
     def length(self) -> int:
         """The length of the whole body in bytes: the Content-Length of the response."""
-        heads = sum(len(self.part_head(index)) for index in range(len(self.ranges)))
-        return heads + sum(member.length for member in self.ranges) + len(self.trailer)
+        return sum(map(len, self.part_heads())) + sum(member.length for member in self.ranges) + len(self.trailer)
+
+
+class PartFramer:
+    """Puts the head of each part before its bytes, which come by in pieces of any length.
+
+    :param heads: those of the parts, and perhaps of others after them. A head is taken with the first byte of its part.
+    :param lengths: how many bytes each part has: at least one.
+    """
+
+    def __init__(self, heads: Iterator[bytes], lengths: Iterable[int]) -> None:
+        self._heads = heads
+        self._lengths = iter(lengths)
+        # Bytes of the current part that have not come yet.
+        self._missing = 0
+
+    def frame(self, data: bytes) -> bytes:
+        """The next bytes of all parts together, with the heads of the parts that begin in them."""
+        framed: list[bytes] = []
+        begin = 0
+        while begin < len(data):
+            if not self._missing:
+                self._missing = next(self._lengths)
+                framed.append(next(self._heads))
+            piece = data[begin : begin + self._missing]
+            framed.append(piece)
+            begin += len(piece)
+            self._missing -= len(piece)
+        return b"".join(framed)
 
 
 def new_boundary() -> str:
