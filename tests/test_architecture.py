@@ -128,6 +128,7 @@ PURE = {
     "txcouchdl.couch.membership",
     "txcouchdl.couch.nodes",
     "txcouchdl.couch.runs",
+    "txcouchdl.couch.shared_decoding",
     "txcouchdl.couch.tally",
     "txcouchdl.links",
     "txcouchdl.short_cache",

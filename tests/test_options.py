@@ -74,6 +74,8 @@ NUMBERS = [
     Number("give-up", "upstream.give_up", 60, 2, 86400, ("--stall-timeout=1",)),
     Number("park-after", "upstream.park_after", 10, 0.1, 86400),
     Number("max-upstream", "upstream.max_upstream", 256, 1, 65535),
+    Number("max-inflations", "upstream.max_inflations", 16, 1, 65535),
+    Number("max-inflations-per-address", "upstream.max_inflations_per_address", 4, 1, 65535),
     Number("queue-timeout", "upstream.queue_timeout", 15, 0, 3600),
     Number("max-connections", "clients.max_connections", 4096, 1, 1000000),
     Number("max-connections-per-address", "clients.max_connections_per_address", 0, 0, 1000000),

@@ -67,13 +67,16 @@ def settings(*arguments: str) -> Settings:
 
 
 @pytest.mark.parametrize(
-    ("count", "connections", "per_address", "exchanges"),
-    [(1, 4096, 256, 256), (2, 2048, 128, 128), (3, 1366, 86, 86), (256, 16, 8, 1)],
+    ("count", "connections", "per_address", "exchanges", "inflations"),
+    [(1, 4096, 256, 256, (16, 4)), (2, 2048, 128, 128, (8, 2)), (3, 1366, 86, 86, (6, 2)), (256, 16, 8, 1, (1, 1))],
 )
-def test_limits_are_divided(count: int, connections: int, per_address: int, exchanges: int) -> None:
+def test_limits_are_divided(
+    count: int, connections: int, per_address: int, exchanges: int, inflations: tuple[int, int]
+) -> None:
     shared = share(settings(), count)
     assert (shared.clients.max_connections, shared.upstream.max_upstream) == (connections, exchanges)
     assert shared.clients.connections_per_address == per_address
+    assert (shared.upstream.max_inflations, shared.upstream.max_inflations_per_address) == inflations
 
 
 @given(st.integers(1, 256), st.integers(1, 10**6), st.integers(1, 10**6), st.integers(1, 65535))
@@ -92,8 +95,9 @@ def test_shares_are_all_and_no_more_than_rounding(
 
 
 def test_nothing_else_is_divided() -> None:
-    whole = settings("--workers=2", "--max-connections=2", "--max-upstream=2")
-    assert share(whole, 2) == settings("--max-connections=1", "--max-upstream=1")
+    numbers = ("--max-connections", "--max-upstream", "--max-inflations", "--max-inflations-per-address")
+    whole = settings("--workers=2", *(f"{name}=2" for name in numbers))
+    assert share(whole, 2) == settings(*(f"{name}=1" for name in numbers))
 
 
 def test_one_worker_for_each_core() -> None:

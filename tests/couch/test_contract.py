@@ -18,6 +18,7 @@ from txcouchdl.couch.client import CouchClient
 from txcouchdl.couch.cluster import Cluster
 from txcouchdl.couch.documents import Document, Storage
 from txcouchdl.couch.errors import AttachmentChanged, RevisionGone, UpstreamRefusedUs
+from txcouchdl.couch.inflation import Inflation
 from txcouchdl.couch.learned import LearnedIdentities
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.names import AttachmentAddress
@@ -40,7 +41,15 @@ def source_of(
     server: Server, pinned: PinnedAttachment, learned: LearnedIdentities | None = None, *, follows: bool = True
 ) -> AttachmentSource:
     route = Route(Cluster([client_of(server)], reactor, LIMITS))
-    return AttachmentSource(route, pinned, learned or LearnedIdentities(), LIMITS, reactor, follows=follows)
+    return AttachmentSource(
+        route,
+        pinned,
+        learned or LearnedIdentities(),
+        Inflation.of(LIMITS, reactor),
+        LIMITS,
+        reactor,
+        follows=follows,
+    )
 
 
 async def read(

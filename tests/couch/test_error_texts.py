@@ -113,21 +113,21 @@ class Path:
     """
     A way in which stored bytes become wanted ones.
 
-    :ivar wanted: identity bytes; ``None`` for all.
+    :ivar ranges: of identity bytes; ``None`` for all.
     """
 
     stored: bytes
     identity: bytes
     stub: AttachmentStub
-    wanted: ByteRange | None
+    ranges: tuple[ByteRange, ...] | None
 
     @property
     def right(self) -> bytes:
-        wanted = self.wanted
-        return self.identity if wanted is None else self.identity[wanted.first : wanted.last + 1]
+        ranges = (ByteRange(0, len(self.identity) - 1),) if self.ranges is None else self.ranges
+        return b"".join(self.identity[each.first : each.last + 1] for each in ranges)
 
     def request(self) -> Request:
-        return plan_reading(self.stub, None if self.wanted is None else (self.wanted,)).request(0)
+        return plan_reading(self.stub, self.ranges).request(0)
 
     def sent(self, request: Request) -> bytes:
         wanted = request.byte_range
@@ -146,8 +146,7 @@ class Path:
             death = next(left, None)
             return cast(OpenedBody, Opened(request, right if death is None else death.of(right)))
 
-        reading = plan_reading(self.stub, None if self.wanted is None else (self.wanted,))
-        reader = AttachmentReader("f", reading, open_body, UpstreamLimits(), clock)
+        reader = AttachmentReader("f", plan_reading(self.stub, self.ranges), open_body, UpstreamLimits(), clock)
 
         async def read() -> None:
             await reader.open(is_committed=False)
@@ -159,25 +158,27 @@ class Path:
                 break
             clock.advance(1)
         assert ends, "it never ends"
+        # What the budget of steps has still to do is for the next turn.
+        clock.advance(0)
         assert not clock.getDelayedCalls()
         return bytes(got), ends[0]
 
 
-def _path(stored: bytes, identity: bytes, storage: Storage, wanted: tuple[int, int] | None = None) -> Path:
+def _path(stored: bytes, identity: bytes, storage: Storage, *ranges: tuple[int, int]) -> Path:
     stub = AttachmentStub("f", None, Digest(hashlib.md5(stored).digest()), storage, len(stored), len(identity))
-    return Path(stored, identity, stub, None if wanted is None else ByteRange(*wanted))
+    return Path(stored, identity, stub, tuple(ByteRange(*each) for each in ranges) or None)
 
 
-def _identity(wanted: tuple[int, int] | None) -> Path:
-    return _path(NOISE, NOISE, Storage.IDENTITY, wanted)
+def _identity(*ranges: tuple[int, int]) -> Path:
+    return _path(NOISE, NOISE, Storage.IDENTITY, *ranges)
 
 
-def _gzip(wanted: tuple[int, int] | None) -> Path:
-    return _path(gzip.compress(TEXT), TEXT, Storage.COMPRESSED, wanted)
+def _gzip(*ranges: tuple[int, int]) -> Path:
+    return _path(gzip.compress(TEXT), TEXT, Storage.COMPRESSED, *ranges)
 
 
 PATHS = {
-    "whole": _identity(None),
+    "whole": _identity(),
     "range to the end": _identity((1000, _LAST)),
     "suffix of 5,000": _identity((_LAST - 4999, _LAST)),
     "suffix of 600": _identity((_LAST - 599, _LAST)),
@@ -187,9 +188,14 @@ PATHS = {
     "just without a margin": _identity((1000, _LAST - LONGEST + 1)),
     "just with a margin": _identity((1000, _LAST - LONGEST)),
     "inner range": _identity((1000, 3000)),
-    "gzip whole": _gzip(None),
+    "several ranges": _identity((1000, 1099), (1200, 1200), (2500, 3000)),
+    "several ranges to the end": _identity((1000, 1099), (_LAST - 5000, _LAST - 4500), (_LAST - 300, _LAST)),
+    "several ranges nearly to the end": _identity((1000, 1099), (_LAST - 600, _LAST - 500), (_LAST - 300, _LAST - 2)),
+    "the first byte and the last": _identity((0, 0), (_LAST, _LAST)),
+    "gzip whole": _gzip(),
     "gzip to the end": _gzip((1000, len(TEXT) - 1)),
     "gzip inner range": _gzip((1000, 15_000)),
+    "gzip, the first byte and the last": _gzip((0, 0), (len(TEXT) - 1, len(TEXT) - 1)),
 }
 
 

@@ -151,9 +151,13 @@ class Plot:
     is_direct: bool = False
 
 
+_names = st.sampled_from(LARGE) | st.sampled_from(sorted(IDENTITY))
+
+
 @composite
-def asks(draw: DrawFn) -> Ask:
-    name = draw(st.sampled_from(LARGE) | st.sampled_from(sorted(IDENTITY)))
+def asks(draw: DrawFn, name: str | None = None) -> Ask:
+    """:param name: of the attachment; by default any."""
+    name = name or draw(_names)
     length = len(IDENTITY[name])
     method, version = draw(
         st.sampled_from([("GET", "HTTP/1.1")] * 6 + [("HEAD", "HTTP/1.1"), ("GET", "HTTP/1.0"), ("HEAD", "HTTP/1.0")])
@@ -432,8 +436,9 @@ def _late_faults(length: int) -> SearchStrategy[Fault]:
 
 @composite
 def plots(draw: DrawFn, *, detectable: bool) -> Plot:
-    """One to three clients, the first of no mood."""
-    downloads = [(draw(asks()), Mood()), *draw(st.lists(st.tuples(asks(), moods), max_size=2))]
+    """One to three clients, the first of no mood. They may all want something of the same attachment."""
+    name = draw(st.none() | _names)
+    downloads = [(draw(asks(name)), Mood()), *draw(st.lists(st.tuples(asks(name), moods), max_size=2))]
     length = downloads[0][0].stored_length
     faults = st.tuples(
         # Most faults of any kind do not let a download begin at all.

@@ -236,7 +236,8 @@ _NEAR: Final = [(1000 + 20_000 * each, 1000 + 20_000 * each + 8000) for each in 
 )
 def test_a_lost_read_goes_on_within_a_range_and_between_two(at: int, name: str) -> None:
     house = House(dict(STORED), nodes=2, limits=evolve(DEFAULTS, short=0))
-    losses = iter([at, 50_000, 3000])
+    # Of gzip so few bytes are collected before anything is sent: then the third attempt is the last one.
+    losses = iter([at, 50_000, 3000] if name == "identity" else [at, 50_000])
 
     def lose(asked: Asked) -> Script | None:
         count = None if asked.path == "/db/doc" else next(losses, None)

@@ -130,7 +130,7 @@ def test_what_happened_is_told(served: Running) -> None:
     assert (told["wrong_tokens_total"], told["guesses_delayed_total"]) == (4, 1)
     [answers] = [told[name] for name in told if name.startswith("upstream_seconds_count ")]
     # The documents, once more for the ETag, and the bodies.
-    assert answers == 12 + 4
+    assert answers == 12 + 3
 
 
 def test_ready(served: Running, couch: str) -> None:

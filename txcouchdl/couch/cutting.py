@@ -33,6 +33,15 @@ class Cutter:
             self._next += 1
         return b"".join(wanted)
 
+    def skip_to(self, position: int) -> None:
+        """Let the stream pass by up to there, and not beyond the next wanted byte."""
+        self.position = position
+
+    @property
+    def next_wanted(self) -> int:
+        """The first wanted byte that has not come by. Only as long as there is one."""
+        return max(self.position, self._ranges[self._next].first)
+
     @property
     def is_satisfied(self) -> bool:
         """Whether all ranges have come by."""

@@ -46,10 +46,18 @@ class Decoder(Interface):
 
     :ivar is_satisfied: whether all wanted bytes have been read, whatever stored bytes are still to come. Never
         true for a decoder that is to see the whole: its last bytes come with :meth:`finish`.
+    :ivar has_work: whether the next :meth:`read` inflates something, which takes its time.
+    :ivar has_gap_ahead: whether bytes that are not wanted are still to be inflated before a wanted one.
     """
 
     @property
     def is_satisfied(self) -> bool: ...
+
+    @property
+    def has_work(self) -> bool: ...
+
+    @property
+    def has_gap_ahead(self) -> bool: ...
 
     def feed(self, stored: bytes) -> None:
         """Take the next stored bytes; they are kept until they are read."""
@@ -82,7 +90,7 @@ class IdentityDecoder:
     :param count: how many are wanted; what follows is dropped.
     """
 
-    is_satisfied = False
+    is_satisfied = has_work = has_gap_ahead = False
 
     def __init__(self, count: int) -> None:
         self._missing = count
@@ -117,7 +125,7 @@ class IdentityRangesDecoder:
     :param ranges: at least one, ascending and apart. The stored bytes begin with the first one.
     """
 
-    is_satisfied = False
+    is_satisfied = has_work = has_gap_ahead = False
 
     def __init__(self, ranges: Sequence[ByteRange]) -> None:
         self._cutter = Cutter(ranges, ranges[0].first)
@@ -148,12 +156,16 @@ class GzipDecoder:
     :param is_learning: whether its :class:`Identity` is to be found out.
     """
 
-    is_satisfied = False
+    is_satisfied = has_gap_ahead = False
 
     def __init__(self, length: int | None, *, is_learning: bool = False) -> None:
         self._length = length
         self._withheld = b""
-        self._inflater = _Inflater(is_learning)
+        self._inflater = Inflater(is_learning)
+
+    @property
+    def has_work(self) -> bool:
+        return self._inflater.has_work
 
     def feed(self, stored: bytes) -> None:
         self._inflater.feed(stored)
@@ -189,11 +201,19 @@ class GzipRangesDecoder:
     def __init__(self, ranges: Sequence[ByteRange], *, is_learning: bool = False) -> None:
         self._cutter = Cutter(ranges)
         self._end = ranges[-1].last + 1
-        self._inflater = _Inflater(is_learning)
+        self._inflater = Inflater(is_learning)
 
     @property
     def is_satisfied(self) -> bool:
         return self._cutter.is_satisfied
+
+    @property
+    def has_work(self) -> bool:
+        return self._inflater.has_work
+
+    @property
+    def has_gap_ahead(self) -> bool:
+        return self._cutter.has_gap_ahead
 
     def feed(self, stored: bytes) -> None:
         self._inflater.feed(stored)
@@ -212,17 +232,11 @@ class GzipRangesDecoder:
         ``None`` as well if it was not the end: the document may say so, and the gzip another thing. What is behind the
         ranges, a wrong check sum perhaps, is nothing to those who did not want it.
         """
-        try:
-            while (rest := self._inflater.read()) is not None:
-                if rest:
-                    return None
-        except CorruptAttachment:
-            return None
-        is_end = self._inflater.is_at_end and self._inflater.produced == self._end
+        is_end = self._inflater.is_exhausted() and self._inflater.produced == self._end
         return self._inflater.identity() if is_end else None
 
 
-class _Inflater:
+class Inflater:
     """
     Inflates gzip members in steps.
 
@@ -243,9 +257,16 @@ class _Inflater:
         self._is_ignoring = False
 
     def feed(self, stored: bytes) -> None:
+        """See :meth:`Decoder.feed`."""
         self._pending += stored
 
+    @property
+    def has_work(self) -> bool:
+        """Whether :meth:`read` inflates something, or at least looks at it."""
+        return bool(self._pending) or self._is_full
+
     def read(self) -> bytes | None:
+        """See :meth:`Decoder.read`; all inflated bytes are wanted."""
         if self._inflate.eof and not self._begin_member():
             return None
         if not self._pending and not self._is_full:
@@ -277,7 +298,18 @@ class _Inflater:
         """Whether no member is begun and not ended."""
         return self._inflate.eof
 
+    def is_exhausted(self) -> bool:
+        """Whether no byte can be inflated any more, and no member is begun and not ended."""
+        try:
+            while (rest := self.read()) is not None:
+                if rest:
+                    return False
+        except CorruptAttachment:
+            return False
+        return self.is_at_end
+
     def finish(self) -> None:
+        """:raises CorruptAttachment: if a member is begun and not ended."""
         if not self.is_at_end:
             raise CorruptAttachment("ends in the middle of its gzip stream")
 

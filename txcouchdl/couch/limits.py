@@ -20,6 +20,9 @@ class UpstreamLimits:
         nothing is cheaper (measured).
     :ivar max_upstream: exchanges with one node at the same time.
     :ivar queue_timeout: seconds to wait for one of these before a request is refused.
+    :ivar max_inflations: passes over compressed attachments that inflate bytes for nobody, at the same time: see
+        :mod:`~txcouchdl.couch.inflation_slots`.
+    :ivar max_inflations_per_address: those for one client's address.
     """
 
     stall_timeout: float = 30.0
@@ -31,3 +34,5 @@ class UpstreamLimits:
     worth_bypassing: int = 256 * 2**10
     max_upstream: int = 256
     queue_timeout: float = 15.0
+    max_inflations: int = 16
+    max_inflations_per_address: int = 4

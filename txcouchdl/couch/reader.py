@@ -17,27 +17,27 @@ connection. A text of the right length would look like its end, so a tail that c
 
 *Everything is counted.* A body that is too short is a lost one, and one that is too long is none.
 
-*Back-pressure*: a reader is a push producer. While its consumer is paused it does not read upstream, and it hands
-out inflated bytes in bounded steps, some at each turn of the reactor.
+*Back-pressure*: a reader is a push producer. While its consumer is paused it does not read upstream.
+
+*Inflating takes time*, so a reader does it in steps out of a budget that all readers share, and needs a slot for as
+long as it skips bytes: see :mod:`~txcouchdl.couch.step_budget` and :mod:`~txcouchdl.couch.inflation_slots`.
 """
 
 from collections.abc import Callable
-from typing import Final
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txcouchdl.couch.decoding import Decoder, Identity, IdentityDecoder
 from txcouchdl.couch.errors import CorruptAttachment
 from txcouchdl.couch.healing import OpenBody, StoredBytes
+from txcouchdl.couch.inflation_slots import InflationSlot
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.reading import Reading
 from txcouchdl.couch.relay import Outlet
-
-#: Steps of decoding at one turn of the reactor; more wait for the next, so that others get theirs.
-_STEPS_A_TURN: Final = 16
+from txcouchdl.couch.step_budget import StepBudget
 
 
 @implementer(IPushProducer)
@@ -48,6 +48,10 @@ class AttachmentReader:
     It may be paused, resumed and stopped at any time, in its consumer's ``write`` too, and more than once.
 
     :param what: the attachment, for the log.
+    :param budget: of steps; by default its own.
+    :param slot: held while bytes are skipped, from now on if it is held now. It is released when nothing is skipped any
+        more, or for as long as the consumer pauses. ``None`` if none is needed.
+    :param decoder: makes the wanted bytes of the stored ones; by default the reading's.
     :param learn: called with what has been found out of the identity representation, once a whole body of gzip has been
         read, inflated and verified.
     """
@@ -59,12 +63,17 @@ class AttachmentReader:
         open_body: OpenBody,
         limits: UpstreamLimits,
         clock: IReactorTime,
+        *,
+        budget: StepBudget | None = None,
+        slot: InflationSlot | None = None,
+        decoder: Decoder | None = None,
         learn: Callable[[Identity], object] = lambda _: None,
     ) -> None:
         self._stored = StoredBytes(what, reading, open_body, limits, clock, self)
+        self._budget = budget or StepBudget(clock)
+        self._slot = slot
+        self._decoder = decoder or reading.decoder()
         self._learn = learn
-        self._decoder = reading.decoder()
-        self._clock = clock
         # Stored bytes not yet given to the decoder, once all are there and verified.
         self._tail: bytes | None = None
         self._is_complete = False
@@ -78,7 +87,7 @@ class AttachmentReader:
         self._is_paused = False
         self._is_pumping = False
         self._is_wanted_again = False
-        self._next_turn: IDelayedCall | None = None
+        self._is_waiting_for_slot = False
 
     def open(self, *, is_committed: bool) -> "Deferred[None]":
         """
@@ -115,6 +124,8 @@ class AttachmentReader:
     def pauseProducing(self) -> None:
         self._is_paused = True
         self._stored.pause()
+        if self._slot is not None:
+            self._slot.release()
 
     def resumeProducing(self) -> None:
         self._is_paused = False
@@ -169,33 +180,56 @@ class AttachmentReader:
         finally:
             self._is_pumping = False
 
+    def take_turn(self) -> None:
+        """See :class:`~txcouchdl.couch.step_budget.Worker`."""
+        self._pump()
+
     def _pump_steps(self) -> None:
-        for _ in range(_STEPS_A_TURN):
-            if self._must_wait():
-                # The consumer of the first bytes comes with them, and decoding goes on at the next turn.
-                self._stored.pause(is_brief=not self._is_paused)
-                return
+        while not self._must_wait():
+            has_work = self._decoder.has_work
             wanted = self._decoder.read()
             if wanted is None and not self._feed_tail():
                 return
+            if has_work:
+                self._budget.spend()
             if wanted:
                 self._emit(wanted)
+            self._release_slot()
             if self._decoder.is_satisfied:
                 if self._is_complete:
                     self._learn_from(self._decoder)
                 self._end(None)
-        self._stored.pause(is_brief=not self._is_paused)
-        if not self._must_wait():
-            self._next_turn = self._clock.callLater(0, self._take_turn)
+        # The consumer of the first bytes comes with them, and the budget's next turn is near.
+        self._stored.pause(is_brief=not (self._is_paused or self._is_waiting_for_slot))
 
     def _must_wait(self) -> bool:
         """Whether bytes have nowhere to go now: until there is a consumer, only the first ones are wanted."""
-        is_idle = self._is_over or self._next_turn is not None
-        return is_idle or self._is_paused or bool(self._primed_bytes)
+        if self._is_over or self._is_paused or self._primed_bytes:
+            return True
+        return self._decoder.has_work and not (self._has_slot() and self._budget.allows(self))
 
-    def _take_turn(self) -> None:
-        self._next_turn = None
-        self._pump()
+    def _has_slot(self) -> bool:
+        """Whether the next step may be done, as far as slots are concerned. If not, wait for one."""
+        slot = self._slot
+        if slot is None or slot.is_held or not self._decoder.has_gap_ahead:
+            return True
+        if not self._is_waiting_for_slot:
+            self._is_waiting_for_slot = True
+            slot.acquire(is_committed=True).addBoth(self._got_slot)
+        return slot.is_held
+
+    def _got_slot(self, result: Failure | None) -> None:
+        self._is_waiting_for_slot = False
+        if isinstance(result, Failure):
+            # Nobody but this reader gives it up.
+            result.trap(CancelledError)
+        else:
+            self._pump()
+
+    def _release_slot(self) -> None:
+        """Release the slot once there is nothing more to skip."""
+        if self._slot is not None and not self._decoder.has_gap_ahead:
+            self._slot.release()
 
     def _feed_tail(self) -> bool:
         """The decoder is empty: whether there was something left to feed it, else see to it that more comes."""
@@ -241,9 +275,9 @@ class AttachmentReader:
         self._stored.drop()
         # With what it still holds. Klein keeps a request, and so us, until the garbage collector comes.
         self._decoder = IdentityDecoder(0)
-        if self._next_turn is not None:
-            self._next_turn.cancel()
-            self._next_turn = None
+        self._budget.leave(self)
+        if self._slot is not None:
+            self._slot.release()
         self._report()
 
     def _report(self) -> None:

@@ -20,7 +20,7 @@ from txcouchdl.couch.decoding import (
 )
 from txcouchdl.couch.documents import AttachmentStub, Digest, Storage
 from txcouchdl.couch.limits import UpstreamLimits
-from txcouchdl.couch.runs import Run
+from txcouchdl.couch.runs import Run, needs_slot
 from txcouchdl.couch.transfer import HELD_BACK
 from txcouchdl.couch.wire.pipes import can_tap
 from txcouchdl.protocol.ranges import ByteRange
@@ -96,6 +96,11 @@ class Reading:
     def digest(self) -> Digest | None:
         """The digest of the stored bytes that are read, if there is one."""
         return self.stub.digest if self.is_whole else None
+
+    @property
+    def needs_slot(self) -> bool:
+        """Whether so many bytes are inflated for nobody that it takes a slot."""
+        return self.stub.storage is not Storage.IDENTITY and self.ranges is not None and needs_slot(self.ranges)
 
     def decoder(self) -> Decoder:
         """What makes the wanted bytes of the stored ones."""

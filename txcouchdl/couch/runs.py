@@ -15,6 +15,10 @@ from txcouchdl.protocol.ranges import ByteRange
 #: 3.5.0, in its CPU time: 4.1 ms for a request of one byte, 5.7 ms for one of 64 KiB.
 MOST_GAP: Final = 64 * 2**10
 
+#: Bytes that a pass over gzip may inflate for nobody without a slot: as many as are inflated in one turn of the
+#: reactor.
+SKIPPED_FREELY: Final = 2**20
+
 Run = tuple[ByteRange, ...]
 
 
@@ -44,6 +48,12 @@ def ascending_runs(ranges: Sequence[ByteRange]) -> list[Run]:
     :param ranges: as of :func:`near_runs`.
     """
     return _cut(ranges, lambda before, after: before.last < after.first)
+
+
+def needs_slot(ranges: Sequence[ByteRange]) -> bool:
+    """Whether a pass over gzip for these takes a slot: see :mod:`~txcouchdl.couch.inflation_slots`."""
+    inflated = max(each.last for each in ranges) + 1
+    return inflated - sum(each.length for each in ranges) > SKIPPED_FREELY
 
 
 def _cut(ranges: Sequence[ByteRange], join: Callable[[ByteRange, ByteRange], bool]) -> list[Run]:

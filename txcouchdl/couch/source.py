@@ -2,27 +2,32 @@
 Where the readers of one response come from: an attachment, pinned once, and pinned again when its revision goes.
 """
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 import attrs
 from attrs import frozen
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from txcouchdl.couch.decoding import Identity
+from txcouchdl.couch.decoding import Decoder, Identity
 from txcouchdl.couch.documents import AttachmentStub, Document, Storage
 from txcouchdl.couch.errors import AttachmentChanged, RevisionGone, UpstreamFailure, UpstreamUnavailable
+from txcouchdl.couch.inflation import Inflation
+from txcouchdl.couch.inflation_slots import InflationSlot
 from txcouchdl.couch.learned import LearnedIdentities
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.names import AttachmentAddress, attachment_path
 from txcouchdl.couch.opened_body import Body
 from txcouchdl.couch.patience import UNHURRIED, Patience
 from txcouchdl.couch.reader import AttachmentReader
-from txcouchdl.couch.reading import Request, plan_reading
+from txcouchdl.couch.reading import Reading, Request, plan_reading
 from txcouchdl.couch.route import Route
-from txcouchdl.couch.runs import Run, ascending_runs, near_runs
+from txcouchdl.couch.runs import Run, ascending_runs, near_runs, needs_slot
+from txcouchdl.couch.shared_decoding import MOST_COLLECTED, EndListener, Listener, RangesListener
+from txcouchdl.couch.shared_passes import PassRequest, PassTraits
 from txcouchdl.protocol.ranges import ByteRange
+
+_L = TypeVar("_L", bound=Listener)
 
 #: Revisions that are tried at once, one after the other, before the caller waits and tries again.
 _FOLLOWED_IN_A_ROW: Final = 4
@@ -43,6 +48,9 @@ class AttachmentSource:
 
     :param follows: whether the attachment may be read from a later revision, if that has the same: so where a
         client asked for the current one; not where it asked for this revision.
+    :param inflation: what it shares with others to inflate gzip.
+    :param address: of the client, by which limits count; ``None`` if only those for all hold for it. Called when it is
+        needed.
     """
 
     def __init__(
@@ -50,14 +58,18 @@ class AttachmentSource:
         route: Route,
         pinned: PinnedAttachment,
         learned: LearnedIdentities,
+        inflation: Inflation,
         limits: UpstreamLimits,
         clock: IReactorTime,
         *,
         follows: bool,
+        address: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._route = route
         self._pinned = pinned
         self._learned = learned
+        self._inflation = inflation
+        self._address = address
         self._limits = limits
         self._clock = clock
         self._follows = follows
@@ -79,20 +91,50 @@ class AttachmentSource:
         :raises UpstreamFailure: if CouchDB does not give what the stub promises.
         """
         reading = plan_reading(self._pinned.stub, ranges)
-        what = attachment_path(self._pinned.address)
-        reader = AttachmentReader(what, reading, self._open_body, self._limits, self._clock, self._learn)
+        slot = await self._slot(is_committed=is_committed) if reading.needs_slot else None
+        reader = self._reader(reading, slot=slot)
         await reader.open(is_committed=is_committed)
         return reader
 
-    async def short(self, ranges: Run | None) -> bytes | None:
-        """
-        All wanted bytes, checked, if they are few, and come at the first attempt.
+    async def _slot(self, *, is_committed: bool) -> InflationSlot:
+        slot = self._inflation.slots.slot(self._address())
+        await slot.acquire(is_committed=is_committed)
+        return slot
 
-        :param ranges: as of :meth:`open`.
-        :return: ``None`` if they do not: then a reader may have more luck.
+    def _reader(
+        self, reading: Reading, *, slot: InflationSlot | None = None, decoder: Decoder | None = None
+    ) -> AttachmentReader:
+        return AttachmentReader(
+            attachment_path(self._pinned.address),
+            reading,
+            self._open_body,
+            self._limits,
+            self._clock,
+            budget=self._inflation.budget,
+            slot=slot,
+            decoder=decoder,
+            learn=self._learn,
+        )
+
+    async def short(self, runs: Sequence[Run | None]) -> bytes | None:
+        """
+        All wanted bytes, checked, if they are few.
+
+        :param runs: as of :meth:`runs`, or ``None`` alone for all bytes.
+        :return: ``None`` if they are not few, or did not come at the first attempt: then readers may have more luck.
         :raises UpstreamFailure: as :meth:`open`.
         """
-        reading = plan_reading(self._pinned.stub, ranges)
+        if self._pinned.stub.storage is Storage.IDENTITY:
+            return await self._short_read(runs[0]) if len(runs) == 1 else None
+        ranges = [each for run in runs for each in run or ()]
+        if not ranges or sum(each.length for each in ranges) > MOST_COLLECTED:
+            return None
+        listener = await self._listen(lambda: RangesListener(ranges), self._traits(ranges))
+        return listener.result()
+
+    async def _short_read(self, run: Run | None) -> bytes | None:
+        """Read what is stored as it is, in one piece."""
+        reading = plan_reading(self._pinned.stub, run)
         if not reading.is_short(self._limits):
             return None
         request = reading.request(0)
@@ -119,23 +161,27 @@ class AttachmentSource:
         :param most: bytes after which the pass is given up, and the stub comes without; ``None`` for no limit.
         :raises UpstreamFailure: as :meth:`open`, and if the pass fails.
         """
-        reader = await self.open(None)
-        passed: Deferred[None] = Deferred(lambda _: reader.stopProducing())
-        length = 0
-
-        def count(data: bytes) -> None:
-            nonlocal length
-            length += len(data)
-            if most is not None and length > most:
-                # Of a reader that was stopped nothing more is heard.
-                reader.stopProducing()
-                passed.callback(None)
-
-        reader.deliver(count).chainDeferred(passed)
-        await passed
+        await self._listen(lambda: EndListener(most), PassTraits(is_learning=True, has_slot=True))
         stub = self._learned.completed(self._pinned.address.document, self._pinned.stub)
         self._pinned = attrs.evolve(self._pinned, stub=stub)
         return stub
+
+    def _traits(self, ranges: Sequence[ByteRange]) -> PassTraits:
+        """What a pass has to do for some ranges."""
+        end = max(each.last for each in ranges) + 1
+        is_learning = self._pinned.stub.sha256 is None and end == self._pinned.stub.length
+        return PassTraits(is_learning, needs_slot(ranges))
+
+    async def _listen(self, make_listener: Callable[[], _L], needed: PassTraits) -> _L:
+        reading = plan_reading(self._pinned.stub, None)
+        request = PassRequest(
+            (self._pinned, self._follows),
+            self._pinned.stub.length,
+            needed,
+            self._address(),
+            lambda decoder: self._reader(reading, decoder=decoder),
+        )
+        return await self._inflation.passes.listen(request, make_listener)
 
     def _learn(self, identity: Identity) -> None:
         self._learned.learn(self._pinned.address.document, self._pinned.stub, identity)

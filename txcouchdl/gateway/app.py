@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from txcouchdl.couch.cluster import Cluster
 from txcouchdl.couch.documents import AttachmentStub, Document, is_revision
 from txcouchdl.couch.errors import AttachmentChanged, DownloadError, RevisionGone, UpstreamFailure
+from txcouchdl.couch.inflation import Inflation
 from txcouchdl.couch.learned import LearnedIdentities
 from txcouchdl.couch.names import (
     AttachmentAddress,
@@ -104,6 +105,7 @@ class Gateway:
         self._opener = DocumentOpener(databases or AllowedDatabases())
         self._links = links or LinkRule()
         self._learned = LearnedIdentities()
+        self._inflation = Inflation.of(cluster.limits, clock, cluster.tally)
 
     @app.route("/", branch=True)
     def root(self, request: GatewayRequest) -> "Deferred[None]":
@@ -191,8 +193,16 @@ class Gateway:
             _check_phase(phase, plan, facts, pinned.stub)
             answer(plan, request)
             return
-        limits = self._cluster.limits
-        source = AttachmentSource(route, pinned, self._learned, limits, self._clock, follows=facts.rev is None)
+        source = AttachmentSource(
+            route,
+            pinned,
+            self._learned,
+            self._inflation,
+            self._cluster.limits,
+            self._clock,
+            follows=facts.rev is None,
+            address=partial(self._proxies.limited_address, request.client.host),
+        )
         try:
             if plan.wants_length:
                 stub = await source.measured(None if facts.needs_length else _QUICKLY_INFLATED)

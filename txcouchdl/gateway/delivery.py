@@ -48,11 +48,10 @@ async def deliver(plan: DeliveryPlan, request: Request, source: AttachmentSource
     heads = None
     if plan.framing is not None:
         runs, heads = source.runs(plan.framing.ranges), plan.framing.part_heads()
-    if len(runs) == 1:
-        body = await source.short(runs[0])
-        if body is not None:
-            _answer(plan, request, _framed(runs[0], heads)(body) + plan.trailer)
-            return
+    body = await source.short(runs)
+    if body is not None:
+        _answer(plan, request, _framed(plan.ranges, heads)(body) + plan.trailer)
+        return
     first = await source.open(runs[0])
     try:
         _write_head(plan, request)

@@ -113,6 +113,17 @@ class TrustedProxies:
         """Whether a connection's peer is such a proxy; ``None`` for that of a UNIX socket."""
         return self.has_unix if peer is None else bool(self.networks) and self._includes(_address(peer))
 
+    def limited_address(self, client: str) -> str | None:
+        """
+        What limits for each address count a client by: see :func:`customer_of`.
+
+        :param client: as :meth:`client_of` has it.
+        :return: ``None`` for those that stand for many clients: a trusted proxy, and this machine, which usually is a
+            proxy that nobody has named.
+        """
+        is_many = client == UNIX or is_loopback(client) or self.trusts(client)
+        return None if is_many else customer_of(client)
+
     def _includes(self, address: _Address | None) -> bool:
         return address is not None and any(address in network for network in self.networks)
 

@@ -12,6 +12,7 @@ from attrs import field, frozen
 
 from txcouchdl.couch.documents import AttachmentStub, Storage
 from txcouchdl.couch.runs import ascending_runs
+from txcouchdl.couch.shared_decoding import MOST_COLLECTED
 from txcouchdl.gateway.description import SAFETY, Description, Headers, Presentation, is_pin
 from txcouchdl.gateway.errors import ALLOWED_METHODS, ErrorAnswer
 from txcouchdl.gateway.links import SignedLink
@@ -188,10 +189,10 @@ def _plan_body(
 
 def _is_too_dear(ranges: tuple[ByteRange, ...], stub: AttachmentStub) -> bool:
     """
-    Whether the ranges would cost more than the whole representation twice, and a good deal at that: gzip is inflated
-    from its first byte on for each run of ascending ranges.
+    Whether the ranges would cost more than the whole representation twice, and a good deal at that. Gzip is inflated
+    from its first byte on for each run of ascending ranges; few bytes are collected in one pass, whatever their order.
     """
-    if stub.storage is Storage.IDENTITY:
+    if stub.storage is Storage.IDENTITY or sum(each.length for each in ranges) <= MOST_COLLECTED:
         return False
     return sum(run[-1].last + 1 for run in ascending_runs(ranges)) > max(_CHEAP, 2 * (stub.length or 0))
 

@@ -102,7 +102,11 @@ def _of_couchdb(layout: Layout, sums: Sequence[int]) -> Iterator[Metric]:
     waits = HistogramMetricFamily("couchdl_queue_seconds", "How long requests waited for a place that had to.")
     waits.add_metric((), *_told(layout.waits, sums))
     yield waits
-    yield _counter("queue_refusals", "Requests that got no place in time.", sums[layout.overloaded])
+    yield _counter(
+        "queue_refusals",
+        "Requests that got no place at a node in time, or none of --max-inflations.",
+        sums[layout.overloaded],
+    )
 
 
 def _of_nodes(layout: Layout, sums: Sequence[int]) -> Iterator[Metric]:

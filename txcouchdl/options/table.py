@@ -119,7 +119,11 @@ NUMBERS: Final = (
         UpstreamLimits, "park_after", 0.1, 86400, "Seconds that a paused client keeps its connection to CouchDB."
     ),
     Number.of(UpstreamLimits, "max_upstream", 1, 65535, "Exchanges with one CouchDB node at the same time."),
-    Number.of(UpstreamLimits, "queue_timeout", 0, 3600, "Seconds that a request waits for one of --max-upstream."),
+    Number.of(
+        UpstreamLimits, "max_inflations", 1, 65535, "Searches for ranges in compressed attachments at the same time."
+    ),
+    Number.of(UpstreamLimits, "max_inflations_per_address", 1, 65535, "Such searches for one client's address."),
+    Number.of(UpstreamLimits, "queue_timeout", 0, 3600, "Seconds that a request waits for a place or for a slot."),
     Number.of(ClientLimits, "max_connections", 1, 1000000, "Clients' connections at the same time."),
     Number.of(
         ClientLimits,

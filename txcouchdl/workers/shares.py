@@ -21,8 +21,8 @@ def worker_count(wanted: int) -> int:
 
 def share(settings: Settings, count: int) -> Settings:
     """
-    The settings of one of so many workers. Connections and exchanges are divided, rounded up; whatever else is limited,
-    is so for each connection, or counted together.
+    The settings of one of so many workers. Connections, exchanges and inflations are divided, rounded up; every other
+    limit holds for each connection, or is counted together.
     """
     clients, upstream = settings.clients, settings.upstream
     return evolve(
@@ -33,7 +33,12 @@ def share(settings: Settings, count: int) -> Settings:
             # Where nobody says how many, it is a part of the worker's own.
             max_connections_per_address=_part(clients.max_connections_per_address, count),
         ),
-        upstream=evolve(upstream, max_upstream=_part(upstream.max_upstream, count)),
+        upstream=evolve(
+            upstream,
+            max_upstream=_part(upstream.max_upstream, count),
+            max_inflations=_part(upstream.max_inflations, count),
+            max_inflations_per_address=_part(upstream.max_inflations_per_address, count),
+        ),
         workers=1,
     )
 
