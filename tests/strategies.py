@@ -5,6 +5,7 @@ parser can be asked for the meaning. "Near-miss" strategies give text that is ma
 """
 
 import gzip
+import json
 from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any, Final
@@ -444,6 +445,114 @@ def stubs(draw: DrawFn, lengths: SearchStrategy[int] = attachment_lengths) -> At
     return AttachmentStub(
         draw(hostile_names), content_type, draw(digests), storage, stored_length, known, sha256=sha256
     )
+
+
+# --- documents as bytes ---------------------------------------------------------------------------------------
+
+# How numbers, literals and pieces of texts are written; behind them some that JSON does not allow, or not everywhere.
+_JSON_NUMBERS: Final = [b"0", b"-0", b"7", b"-31", b"31.0", b"1e5", b"1E+400", b"9" * 25, b"9" * 5000, b"1.5e-7"]
+_JSON_LITERALS: Final = [b"true", b"false", b"null"]
+_NO_JSON: Final = [
+    b"NaN",
+    b"Infinity",
+    b"-Infinity",
+    b"01",
+    b"1.",
+    b".5",
+    b"+1",
+    b"-",
+    b"nul",
+    b"True",
+    b"'x'",
+    b"",
+    b",",
+]
+_JSON_PIECES: Final = [
+    *(b"a", b"b", b"secret", b" ", b"/", b"\x7f", b"\\n", b'\\"', b"\\\\", b"\\/", b"\\u0041", b"\\u00e9", b"\\uFFFD"),
+    *("é".encode(), "€".encode(), "😀".encode(), "\ufffd".encode(), b"\\ud83d\\ude00"),
+    *(b"\\ud800", b"\\uDFFF", b"\\uD83D\\u0041", b"\\udc00\\ud800", b"\\\\ud800", b"\xed\xa0\x80", b"\xed\xbf\xbf"),
+]
+_NO_PIECES: Final = [
+    b"\xff",
+    b"\xc3",
+    b"\x80",
+    b"\x01",
+    b"\t",
+    b"\n",
+    b"\x00",
+    b"\\x",
+    b"\\u12",
+    b"\\",
+    b'"',
+    b"\xf4\x90\x80\x80",
+]
+_JSON_GAPS: Final = st.sampled_from([b"", b"", b"", b"", b" ", b"\t", b"\r\n "])
+
+_json_pieces: Final = st.sampled_from(_JSON_PIECES * 20 + _NO_PIECES)
+_json_texts: Final = st.lists(_json_pieces, max_size=4).map(lambda pieces: b'"' + b"".join(pieces) + b'"')
+_json_atoms: Final = _json_texts | st.sampled_from((_JSON_NUMBERS + _JSON_LITERALS) * 12 + _NO_JSON)
+
+
+@composite
+def _json_arrays(draw: DrawFn, items: SearchStrategy[bytes]) -> bytes:
+    return b"[" + draw(_JSON_GAPS) + b",".join(draw(st.lists(items, max_size=5))) + draw(_JSON_GAPS) + b"]"
+
+
+@composite
+def _json_objects(draw: DrawFn, names: SearchStrategy[bytes], values: SearchStrategy[bytes]) -> bytes:
+    pairs = draw(st.lists(st.tuples(names, _JSON_GAPS, _JSON_GAPS, values, _JSON_GAPS), max_size=5))
+    return b"{" + b",".join(name + one + b":" + two + value + three for name, one, two, value, three in pairs) + b"}"
+
+
+#: Names of the members that matter, in more than one form, and any others.
+_json_names: Final = _json_texts | st.sampled_from(
+    [b'"a"', b'"b"', b'"\\u0061"', b'"a.b"', b'"f"', b'"_id"', b'"_rev"']
+)
+
+_json_bodies: Final[SearchStrategy[bytes]] = st.recursive(
+    _json_atoms, lambda inner: _json_arrays(inner) | _json_objects(_json_names, inner), max_leaves=10
+)
+
+_stub_bodies: Final = (
+    mutated_stub_objects().map(lambda stub: json.dumps(stub).encode())
+    | _json_objects(st.sampled_from([b'"length"', b'"digest"', b'"content_type"', b'"revpos"']), _json_bodies)
+    | _json_bodies
+)
+
+
+@composite
+def document_bodies(draw: DrawFn) -> bytes:
+    """
+    What a node may answer to the GET of the document ``doc``: most of them JSON, and a document, and odd. What a rule
+    looks for is below the names ``a``, ``b`` and ``a.b``. Numbers out of all proportion, half surrogate pairs and
+    members with the same name are among it.
+    """
+    is_odd = draw(st.integers(0, 9)) == 0
+    fields = {
+        b'"_id"': st.sampled_from([b'"\\u0064oc"', b'"\\ud800"', b"1"]) if is_odd else st.just(b'"doc"'),
+        b'"_rev"': _json_bodies if is_odd else st.just(b'"1-a"'),
+        b'"_attachments"': _json_bodies if is_odd else _json_objects(_json_names, _stub_bodies),
+        b'"a"': _json_objects(_json_names, _json_bodies) | _json_bodies,
+        b'"a.b"': _json_bodies,
+        b'"x"': _json_bodies,
+    }
+    chosen = [b'"_id"', b'"_rev"', *draw(st.lists(st.sampled_from(list(fields)), max_size=5))]
+    members = [name + b":" + draw(fields[name]) for name in draw(st.permutations(chosen))]
+    return draw(_JSON_GAPS) + b"{" + b",".join(members) + b"}" + draw(_JSON_GAPS)
+
+
+@composite
+def mutated_document_bodies(draw: DrawFn) -> bytes:
+    """A document in which a few bytes are missing, added or others; or in another encoding."""
+    body = bytearray(draw(document_bodies()))
+    for _ in range(draw(st.integers(1, 3))):
+        position = draw(st.integers(0, len(body)))
+        piece = draw(
+            st.sampled_from([b"", *_NO_PIECES, *_NO_JSON, b"{", b"}", b"[", b"]", b":", b'"', b"\xef\xbb\xbf"])
+        )
+        body[position : position + draw(st.integers(0, 2))] = piece
+    encoding = draw(st.sampled_from(["", "", "", "utf-16", "utf-32-le", "utf-8-sig", "latin-1"]))
+    return bytes(body) if not encoding else bytes(body).decode("latin-1").encode(encoding)
 
 
 # --- gzip -----------------------------------------------------------------------------------------------------

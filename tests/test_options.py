@@ -59,7 +59,11 @@ class Number:
 
     @property
     def is_whole(self) -> bool:
-        return self.option.startswith("max-") or self.option in {"guess-limit", "workers"}
+        return self.option.startswith("max-") or self.option in {"document-memory", "guess-limit", "workers"}
+
+    def within(self, number: int) -> int:
+        """A whole number within the bounds, another for each number up to 100."""
+        return int(self.least) + number
 
     def of(self, *arguments: str) -> int | float:
         """What the settings have of it."""
@@ -77,6 +81,8 @@ NUMBERS = [
     Number("max-inflations", "upstream.max_inflations", 16, 1, 65535),
     Number("max-inflations-per-address", "upstream.max_inflations_per_address", 4, 1, 65535),
     Number("queue-timeout", "upstream.queue_timeout", 15, 0, 3600),
+    Number("max-document", "upstream.max_document", 16777216, 65536, 2**30, (f"--document-memory={2**30}",)),
+    Number("document-memory", "upstream.document_memory", 67108864, 65536, 2**40, ("--max-document=65536",)),
     Number("max-connections", "clients.max_connections", 4096, 1, 1000000),
     Number("max-connections-per-address", "clients.max_connections_per_address", 0, 0, 1000000),
     Number("header-timeout", "clients.header_timeout", 60, 1, 3600),
@@ -332,7 +338,8 @@ def test_the_default_of_a_number(number: Number) -> None:
 
 @each_of(NUMBERS)
 def test_a_number(number: Number) -> None:
-    assert number.of(f"--{number.option}", "77") == number.of(f"--{number.option}=0077") == 77
+    some = number.within(77)
+    assert number.of(f"--{number.option}", f"{some}") == number.of(f"--{number.option}=00{some}") == some
 
 
 @each_of(SECONDS)
@@ -348,22 +355,26 @@ def test_a_fraction_of_what_has_none(number: Number, text: str) -> None:
 
 @each_of(NUMBERS)
 def test_a_number_changes_nothing_else(number: Number) -> None:
-    changed = repr(settings(*number.company, f"--{number.option}=77"))
+    some = number.within(77)
+    changed = repr(settings(*number.company, f"--{number.option}={some}"))
     field = number.option.replace("-", "_")
     usual = f"{field}={number.default if number.is_whole else float(number.default)}"
-    assert changed.replace(f"{field}={77 if number.is_whole else 77.0}", usual) == repr(settings(*number.company))
+    assert changed.replace(f"{field}={some if number.is_whole else float(some)}", usual) == repr(
+        settings(*number.company)
+    )
 
 
 @each_of(NUMBERS)
 def test_the_last_number_of_two(number: Number) -> None:
-    assert number.of(f"--{number.option}=44", f"--{number.option}=55") == 55
+    first, last = number.within(44), number.within(55)
+    assert number.of(f"--{number.option}={first}", f"--{number.option}={last}") == last
 
 
 @each_of(NUMBERS)
 def test_the_number_of_the_environment(number: Number, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(number.variable, "77")
-    assert number.of() == 77
-    assert number.of(f"--{number.option}=88") == 88
+    monkeypatch.setenv(number.variable, f"{number.within(77)}")
+    assert number.of() == number.within(77)
+    assert number.of(f"--{number.option}={number.within(88)}") == number.within(88)
 
 
 @each_of(NUMBERS)
@@ -380,7 +391,7 @@ def test_a_bad_number_in_the_environment(number: Number, monkeypatch: pytest.Mon
         sentence = refusal()
         assert number.variable in sentence
         assert f"--{number.option} " not in sentence
-        assert number.of(f"--{number.option}=88") == 88
+        assert number.of(f"--{number.option}={number.within(88)}") == number.within(88)
 
 
 @each_of(NUMBERS)
@@ -444,6 +455,14 @@ def test_giving_up_before_a_stall(arguments: tuple[str, ...]) -> None:
 def test_giving_up_before_a_stall_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COUCHDL_STALL_TIMEOUT", "61")
     assert "--stall-timeout (61)" in refusal()
+
+
+@pytest.mark.parametrize("arguments", [("--max-document=67108865",), ("--document-memory=16777215",)])
+def test_no_memory_for_one_document(arguments: tuple[str, ...]) -> None:
+    sentence = refusal(*arguments)
+    assert "--document-memory" in sentence
+    assert "--max-document" in sentence
+    assert settings("--max-document=70000", "--document-memory=70000").upstream.document_memory == 70000
 
 
 @pytest.mark.parametrize("embedded", ["--demo", "--store=dir"])

@@ -94,10 +94,19 @@ def test_shares_are_all_and_no_more_than_rounding(
         assert all_ <= one * count < all_ + count
 
 
+@given(st.integers(1, 256), st.integers(65536, 2**30), st.integers(0, 2**30))
+def test_each_worker_has_memory_for_one_document(count: int, largest: int, more: int) -> None:
+    whole = settings("--max-document", str(largest), "--document-memory", str(largest + more))
+    shared = share(whole, count).upstream
+    assert shared.max_document == largest
+    assert shared.document_memory == max(largest, -(-(largest + more) // count))
+
+
 def test_nothing_else_is_divided() -> None:
     numbers = ("--max-connections", "--max-upstream", "--max-inflations", "--max-inflations-per-address")
     whole = settings("--workers=2", *(f"{name}=2" for name in numbers))
-    assert share(whole, 2) == settings(*(f"{name}=1" for name in numbers))
+    parts = settings(*(f"{name}=1" for name in numbers), f"--document-memory={32 * 2**20}")
+    assert share(whole, 2) == parts
 
 
 def test_one_worker_for_each_core() -> None:

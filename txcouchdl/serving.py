@@ -69,7 +69,7 @@ class Serving:
         self._lines = Lines(reactor)
         self._counts = counts
         self._tell = tell
-        self._cluster = Cluster.of(tuple(nodes), self._lines, reactor, settings.upstream, counts)
+        self._cluster = Cluster.of(tuple(nodes), self._lines, reactor, settings.upstream, counts, settings.rule.kept)
         self._readiness = Readiness(self._cluster.clients, reactor)
         self._connections = Connections(settings.clients, reactor, self._tell_connections, settings.proxies)
         self._is_hurried = False

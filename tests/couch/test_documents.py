@@ -12,14 +12,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests import strategies
+from tests.steps import run
+from txcouchdl.couch.document_decoder import DocumentDecoder, KeptField
 from txcouchdl.couch.documents import (
+    SMALL_DOCUMENT,
     AttachmentStub,
     BadDocument,
     Digest,
     Document,
     Storage,
     is_revision,
-    parse_document,
     parse_stub,
 )
 from txcouchdl.couch.errors import BadUpstream, UnreadableDocument
@@ -45,6 +47,16 @@ _RECORDED: Final = (
     b'"v.mp4":{"content_type":"video/mp4","revpos":3,"digest":"md5-3IX8fosrGklBjeSPh1WzuQ==","length":1048576,'
     b'"stub":true}}}\n'
 )
+
+
+_DECODER: Final = DocumentDecoder(KeptField("download_token", 3, 1000))
+
+
+def parse_document(body: bytes, document_id: str) -> Document:
+    """Decode a document, small or large."""
+    if len(body) <= SMALL_DOCUMENT:
+        return _DECODER.decode(body, document_id)
+    return run(_DECODER.steps(body, document_id))
 
 
 def _document(stubs: object) -> Document:

@@ -138,7 +138,7 @@ class House:
         self.table = Table.own(Layout([node.base for node in parsed]))
         counts = Counts(self.table)
         self.lines = MemoryLines(self.network, is_direct)
-        self.cluster = Cluster.of(parsed, self.lines, self.network, limits, counts)
+        self.cluster = Cluster.of(parsed, self.lines, self.network, limits, counts, TokenRule(token_key).kept)
         proxies = TrustedProxies.parse(trusted_proxies)
         self.gateway = Gateway(
             self.cluster,

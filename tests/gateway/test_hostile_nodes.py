@@ -32,7 +32,6 @@ from tests.faults.bench import put_before
 from tests.faults.exchange import Exchange
 from tests.gateway.house import NODE_PORT, TOKEN, Answer, House, logged, read_answer
 from tests.scripted import DYING_WORDS, Asked, Doc, Stored, answer
-from txcouchdl.couch.client import MAX_DOCUMENT
 from txcouchdl.couch.limits import UpstreamLimits
 
 NOISE: Final = random.Random(18).randbytes(300_000)
@@ -87,8 +86,9 @@ HOSTILE: Final[dict[str, Fault]] = {
 NOT_THERE: Final = {
     "another error page without end": (403, 404),
     "a missing page of 10^18 bytes": (403, 404),
-    # A document that cannot be read.
+    # A document that cannot be read: it is too long, or says so.
     "a page without end": (403,),
+    "a body of 10^18 bytes": (403,),
 }
 
 #: Where: which exchanges are hostile, by the request and how many were there for attachments before.
@@ -199,7 +199,7 @@ def test_what_has_no_end_or_was_not_asked_for(what: str, place: str, down: int) 
 def _right_at_most(what: str, place: str) -> int:
     """Bytes that would be right: those of a body, or of a document."""
     is_long_document = what == "a page without end" and place in ("document", "everywhere")
-    return MAX_DOCUMENT if is_long_document else 2 * len(NOISE)
+    return LIMITS.max_document if is_long_document else 2 * len(NOISE)
 
 
 @pytest.mark.parametrize("what", HOSTILE)

@@ -51,8 +51,9 @@ async def gateway_before(server: Server) -> AsyncIterator[str]:
         "d", "upload.txt", gzip.compress(TEXT), rev, "text/plain", Content_Encoding="gzip"
     )
     await server.put_attachment("d", "one.bin", b"1", rev, "application/octet-stream")
-    cluster = Cluster.of([server.node], server.lines, reactor, UpstreamLimits())
-    resource = Gateway(cluster, TokenRule("download_token"), reactor).app.resource()
+    rule = TokenRule("download_token")
+    cluster = Cluster.of([server.node], server.lines, reactor, UpstreamLimits(), kept=rule.kept)
+    resource = Gateway(cluster, rule, reactor).app.resource()
     site = GatewaySite(resource, reactor, Connections(ClientLimits(), reactor))
     port = reactor.listenTCP(0, site, interface="127.0.0.1")
     try:

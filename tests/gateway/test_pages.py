@@ -183,7 +183,7 @@ def _data(names: list[str], facts: PageFacts | None = None, base: str = "") -> d
 
 
 def _plan(names: list[str], facts: PageFacts | None = None, base: str = "") -> DeliveryPlan:
-    document = Document("doc", "1-abc", {"_attachments": dict.fromkeys(names, FILM.stub)})
+    document = Document("doc", "1-abc", {}, dict.fromkeys(names, FILM.stub))
     plan = plan_page(facts or PageFacts(), DocumentAddress("db", "doc"), document, base)
     assert plan.content_length == len(plan.trailer)
     return plan

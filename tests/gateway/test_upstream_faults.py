@@ -15,7 +15,6 @@ from twisted.logger import LogLevel, formatEvent
 
 from tests.gateway.house import NODE_PORT, TOKEN, Answer, House, logged, read_answer
 from tests.scripted import DYING_WORDS, Asked, Mark, Script, Step, Stored, answer, attachment_answer
-from txcouchdl.couch.client import MAX_DOCUMENT
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.transfer import CLOSE_TIMEOUT, HELD_BACK
 
@@ -271,7 +270,7 @@ def test_a_document_of_50_mb_is_not_read_to_its_end() -> None:
     house.assert_at_rest()
     _, node_end = next(pair for pair in house.network.connections if pair[1].address.port == 5984)
     assert not node_end.is_connected
-    assert sent > MAX_DOCUMENT
+    assert sent > LIMITS.max_document
 
 
 def test_a_document_that_never_ends() -> None:

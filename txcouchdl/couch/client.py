@@ -18,7 +18,9 @@ from twisted.internet.interfaces import IProtocol, IReactorTime
 from twisted.logger import Logger
 
 from txcouchdl.couch.deadlines import Deadlines
-from txcouchdl.couch.documents import Absence, Digest, Document, parse_document
+from txcouchdl.couch.document_decoder import DocumentDecoder
+from txcouchdl.couch.document_reader import DocumentReader, is_small
+from txcouchdl.couch.documents import SMALL_DOCUMENT, Absence, Digest, Document
 from txcouchdl.couch.errors import (
     BadUpstream,
     NodeInMaintenance,
@@ -26,6 +28,7 @@ from txcouchdl.couch.errors import (
     UpstreamRefusedUs,
     UpstreamUnavailable,
 )
+from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.membership import MAX_MEMBERSHIP, count_visible_nodes
 from txcouchdl.couch.names import AttachmentAddress, attachment_path, document_path, quote_segment
 from txcouchdl.couch.nodes import Node
@@ -39,8 +42,6 @@ from txcouchdl.protocol.ranges import ByteRange
 
 _CLOSE: Final = b"Connection: close\r\n"
 
-#: The largest document we read, stubs included; CouchDB's own limit is 8 MB without them.
-MAX_DOCUMENT = 16 * 2**20
 #: Bytes of a request target that CouchDB reads. At a longer line than about 8,180 it answers a bare 400 and resets the
 #: connection (FINDINGS, section 5), which would count as a failure of the node.
 LONGEST_TARGET: Final = 8_100
@@ -107,17 +108,25 @@ class CouchClient:
 
     :param answer_timeout: seconds for a document to arrive whole, and for the head of an attachment.
     :param tally: is told how long answers take; not those about whether it is up.
+    :param documents: reads them; by default it keeps no field of them.
 
     Every method raises an :class:`~txcouchdl.couch.errors.UpstreamFailure` where the node fails, and nothing
     else; cancelling what it returns drops the connection.
     """
 
     def __init__(
-        self, node: Node, lines: Lines, clock: IReactorTime, answer_timeout: float, tally: NodeTally | None = None
+        self,
+        node: Node,
+        lines: Lines,
+        clock: IReactorTime,
+        answer_timeout: float,
+        tally: NodeTally | None = None,
+        documents: DocumentReader | None = None,
     ) -> None:
         self._node = node
         self._clock = clock
         self._tally = tally or NodeTally()
+        self._reader = documents or DocumentReader(DocumentDecoder(), UpstreamLimits(), clock)
         self._name = str(node)
         self._answers = Deadlines(self._name, answer_timeout, clock)
         self._probes = Deadlines(self._name, _PROBE_TIMEOUT, clock)
@@ -138,17 +147,21 @@ class CouchClient:
     def __str__(self) -> str:
         return self._name
 
-    async def document(self, database: str, document_id: str, rev: str | None = None) -> Document | None:
+    async def document(
+        self, database: str, document_id: str, rev: str | None = None, *, is_committed: bool = False
+    ) -> Document | None:
         """
         Read a document, its stubs told with ``att_encoding_info``.
 
         :param rev: a revision, or ``None`` for the current one.
+        :param is_committed: whether a client has been told something already, and can be told nothing else.
         :return: ``None`` if there is no such document that we may read: it is missing or deleted, its database is
             missing or closed to us, or its name is one that CouchDB cannot have, or too long for a request.
+        :raises Overloaded: if it is large, and there is no memory for it in time.
         """
         query = "?att_encoding_info=true" + (f"&rev={quote_segment(rev)}" if rev is not None else "")
         target = document_path(database, document_id) + query
-        document = await self._read_document(target, document_id)
+        document = await self._read_document(target, document_id, is_committed=is_committed)
         if isinstance(document, Absence):
             return None
         if rev is not None and document.rev != rev:
@@ -160,18 +173,20 @@ class CouchClient:
         target = f"{document_path(database, document_id)}?att_encoding_info=true"
         return await self._read_document(target, document_id)
 
-    async def _read_document(self, target: str, document_id: str) -> Document | Absence:
+    async def _read_document(self, target: str, document_id: str, *, is_committed: bool = False) -> Document | Absence:
         if len(target) > self._longest_target:
             return Absence.GONE
         deadline, began = self._answers.begin(), self._clock.seconds()
         try:
             response = await deadline.wait(self._documents.get(f"{self._node.base}{target}"))
             self._tally.answered(self._clock.seconds() - began)
-            if response.code == 200:
-                return parse_document(await deadline.wait(collect(response, MAX_DOCUMENT)), document_id)
-            error = await deadline.wait(error_text(response))
+            if response.code == 200 and is_small(response):
+                return self._reader.decode(await deadline.wait(collect(response, SMALL_DOCUMENT)), document_id)
+            error = b"" if response.code == 200 else await deadline.wait(error_text(response))
         finally:
             deadline.end()
+        if response.code == 200:
+            return await self._reader.read(response, document_id, self._answers, is_committed=is_committed)
         if response.code in {400, 404, 414}:
             is_unknown = response.code == 404 and _NEVER_SEEN.search(error) is not None
             return Absence.UNKNOWN if is_unknown else Absence.GONE

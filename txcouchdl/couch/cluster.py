@@ -20,6 +20,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from txcouchdl.couch.client import CouchClient
+from txcouchdl.couch.document_decoder import DocumentDecoder, KeptField
+from txcouchdl.couch.document_reader import DocumentReader
 from txcouchdl.couch.documents import Absence, Document
 from txcouchdl.couch.errors import NoNodeAvailable, Overloaded
 from txcouchdl.couch.gathering import Gathering
@@ -30,6 +32,7 @@ from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.nodes import Node
 from txcouchdl.couch.places import Member, Place, Wish
 from txcouchdl.couch.tally import UNCOUNTED, Tally
+from txcouchdl.couch.turns import Turns
 from txcouchdl.couch.wire.line import Lines
 
 #: Seconds after which a client that was refused for want of a place may well find one.
@@ -53,16 +56,23 @@ class Cluster:
     :ivar tally: is told what may be counted.
     :ivar checks: of the nodes, as long as exchanges with them begin.
     :ivar hedges: of exchanges; ``None`` if there are none: with a single node, or by the limits.
+    :ivar turns: for work on large documents.
     """
 
     def __init__(
-        self, clients: Sequence[CouchClient], clock: IReactorTime, limits: UpstreamLimits, tally: Tally = UNCOUNTED
+        self,
+        clients: Sequence[CouchClient],
+        clock: IReactorTime,
+        limits: UpstreamLimits,
+        tally: Tally = UNCOUNTED,
+        turns: Turns | None = None,
     ) -> None:
         self.clients = tuple(clients)
         self.tally = tally
         self.size = len(clients)
         self.clock = clock
         self.limits = limits
+        self.turns = turns or Turns(clock)
         self.documents: Gathering[tuple[Document | Absence, Member]] = Gathering(clock)
         self.second_reads: Gathering[tuple[Document | None, Member | None]] = Gathering(clock)
         # The first of them is next in turn.
@@ -87,13 +97,19 @@ class Cluster:
         clock: IReactorTime,
         limits: UpstreamLimits,
         tally: Tally = UNCOUNTED,
+        kept: KeptField | None = None,
     ) -> "Cluster":
-        """A cluster of these nodes, at least one."""
+        """
+        A cluster of these nodes, at least one.
+
+        :param kept: the field that documents keep; by default they keep none.
+        """
+        reader = DocumentReader(DocumentDecoder(kept), limits, clock, tally)
         clients = [
-            CouchClient(node, lines, clock, limits.stall_timeout, tally.node(number))
+            CouchClient(node, lines, clock, limits.stall_timeout, tally.node(number), reader)
             for number, node in enumerate(nodes)
         ]
-        return cls(clients, clock, limits, tally)
+        return cls(clients, clock, limits, tally, reader.turns)
 
     def likely_place(self, preferred: Member | None, tried: Collection[Member]) -> Place | None:
         """

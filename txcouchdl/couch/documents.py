@@ -1,30 +1,38 @@
 """
-Documents and attachment stubs, out of CouchDB's JSON and into values that can be relied on.
+Documents and attachment stubs: values that can be relied on.
 
-Nothing in a document is trusted: whoever may write to the database writes these values. A document is checked
-when it is parsed, its stubs only when one is asked for, so that one bad stub does not spoil its neighbours.
+Nothing in a document is trusted: its authors choose these values. A document is checked when it is decoded, a stub only
+when its attachment is wanted, so that one bad stub does not spoil its neighbours. All other fields stay JSON, and are
+dropped with it: they cost time and memory, which their authors choose too (see :mod:`.json_members`).
 """
 
 import binascii
 import hashlib
-import json
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from enum import Enum
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from attrs.validators import matches_re
+from msgspec import Raw
 
 from txcouchdl.couch.errors import BadUpstream, UnreadableDocument
+from txcouchdl.couch.json_members import Members, all_members, plain_value, scalar_of
+
+#: Bytes of a document up to which it is read and decoded at once: to read it takes less than a millisecond.
+SMALL_DOCUMENT: Final = 64 * 2**10
 
 #: Lengths are 64-bit in CouchDB's files; anything beyond is not a length.
 _LONGEST = 2**63 - 1
 #: 32 bytes in base64: of the last character before the padding, four bits count, and the others are 0.
 _SHA256 = re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=", re.ASCII)
 _SHA256_OF_NOTHING = hashlib.sha256().digest()
+#: Bytes of a stub of which all fields are decoded: they are few.
+_SMALL_STUB: Final = 4 * 2**10
+_STUB = Members(("content_type", "digest", "length", "encoding", "encoded_length", "revpos", "sha256"))
 _REVISION = re.compile(r"[1-9][0-9]{0,18}-[\x21\x23-\x7e]{1,128}", re.ASCII)
 
 
@@ -154,16 +162,25 @@ class Absence(Enum):
 @frozen
 class Document:
     """
-    One revision of a document.
+    One revision of a document, without the fields that nobody needs.
+
+    It may hold 16 MiB: a coroutine drops it before it waits for something else.
 
     :ivar id: as asked for.
     :ivar rev: its revision.
-    :ivar fields: the whole JSON object, ``_attachments`` included, unchecked.
+    :ivar fields: of the JSON object, the :class:`KeptField`, unchecked.
+    :ivar stubs: ``_attachments``, unchecked: JSON, or a dict whose values may be JSON.
     """
 
     id: str
     rev: str = field(validator=matches_re(_REVISION))
     fields: Mapping[str, Any] = field(repr=False)
+    stubs: object = field(factory=dict, repr=False)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether to find an attachment takes milliseconds."""
+        return isinstance(self.stubs, Raw) and len(self.stubs) > SMALL_DOCUMENT
 
     @property
     def generation(self) -> int:
@@ -176,7 +193,7 @@ class Document:
 
         :raises BadDocument: if ``_attachments`` or this stub is not what CouchDB would write.
         """
-        stubs = self._stubs()
+        stubs = self._stubs(name)
         return parse_stub(name, stubs[name]) if name in stubs and not _is_reserved(name) else None
 
     def attachment_names(self) -> list[str]:
@@ -187,47 +204,35 @@ class Document:
         """
         return [name for name in self._stubs() if not _is_reserved(name)]
 
-    def _stubs(self) -> Mapping[str, Any]:
-        stubs = self.fields.get("_attachments", {})
+    def indexed(self) -> "Document":
+        """
+        The same document, in which each further attachment is found at once.
+
+        :raises BadDocument: if ``_attachments`` is not what CouchDB would write.
+        """
+        return evolve(self, stubs=self._stubs())
+
+    def _stubs(self, name: str | None = None) -> Mapping[str, object]:
+        """:param name: of the only attachment that is wanted; by default all are."""
+        stubs = _members(self.stubs, name if self.is_large else None) if isinstance(self.stubs, Raw) else self.stubs
         if not isinstance(stubs, dict):
             raise BadDocument("_attachments is not an object")
         return stubs
 
 
+def _members(value: Raw, name: str | None) -> Mapping[str, Raw] | None:
+    """Members of an object, or ``None`` if it is none."""
+    try:
+        return all_members(value) if name is None else Members([name]).of(value)
+    except ValueError:
+        return None
+    except RecursionError:
+        raise UnreadableDocument("nested too deep") from None
+
+
 def _is_reserved(name: str) -> bool:
     """Such names cannot be created, and below a design document they are CouchDB's handlers, not attachments."""
     return name.startswith("_")
-
-
-def parse_document(body: bytes, document_id: str) -> Document:
-    """
-    :param body: CouchDB's answer to the GET of a document.
-    :param document_id: the document asked for; an answer with another's ``_id`` is refused.
-    :raises BadDocument: if it is not that document.
-    :raises UnreadableDocument: if it is nested too deep for us.
-    """
-    fields = _parse_json(body)
-    if not isinstance(fields, dict) or fields.get("_id") != document_id:
-        raise BadDocument("not the document asked for")
-    rev = fields.get("_rev")
-    if not isinstance(rev, str) or not _REVISION.fullmatch(rev):
-        raise BadDocument("no revision")
-    return Document(document_id, rev, fields)
-
-
-def _parse_json(body: bytes) -> object:
-    try:
-        try:
-            return json.loads(body)
-        except json.JSONDecodeError:
-            raise
-        except ValueError:
-            # JSON knows no limit for the digits of a number; Python does. We need none of them exactly.
-            return json.loads(body, parse_int=float)
-    except ValueError:
-        raise BadDocument("not JSON") from None
-    except RecursionError:
-        raise UnreadableDocument("nested too deep") from None
 
 
 def is_revision(text: str) -> bool:
@@ -237,9 +242,11 @@ def is_revision(text: str) -> bool:
 
 def parse_stub(name: str, stub: object) -> AttachmentStub:
     """
-    :param stub: the value in ``_attachments``, read with ``att_encoding_info=true``.
+    :param stub: the value in ``_attachments``, read with ``att_encoding_info=true``; it may be JSON.
     :raises BadDocument: if it has no digest or no sensible length, or an encoding that CouchDB does not have.
     """
+    if isinstance(stub, Raw):
+        stub = _stub_fields(stub)
     if not isinstance(stub, dict):
         raise BadDocument("a stub is not an object")
     content_type = stub.get("content_type")
@@ -255,6 +262,18 @@ def parse_stub(name: str, stub: object) -> AttachmentStub:
     return AttachmentStub(
         name, content_type, digest, storage, stored_length, length, number, _identity_sha256(stub, storage, length)
     )
+
+
+def _stub_fields(stub: Raw) -> object:
+    """The fields of a stub, all of them or those that count; anything else if it is not an object."""
+    try:
+        if len(stub) <= _SMALL_STUB and (value := plain_value(stub)) is not None:
+            return value
+        return {name: scalar_of(value) for name, value in _STUB.of(stub).items()}
+    except ValueError:
+        return None
+    except RecursionError:
+        raise UnreadableDocument("nested too deep") from None
 
 
 def _identity_sha256(stub: Mapping[str, object], storage: Storage, length: int | None) -> bytes | None:

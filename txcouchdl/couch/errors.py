@@ -36,7 +36,8 @@ class NoNodeAvailable(UpstreamUnavailable):
 
 class Overloaded(UpstreamFailure):
     """
-    All nodes that work have as many exchanges under way as they may have, for too long.
+    All nodes that work have as many exchanges under way as they may have, for too long; or there is no memory for a
+    document.
 
     :ivar retry_after: seconds until it makes sense to ask again.
     """

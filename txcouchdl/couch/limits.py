@@ -19,10 +19,12 @@ class UpstreamLimits:
     :ivar worth_bypassing: bytes of a body for which it pays to let them go past this process: from some 300 KiB on
         nothing is cheaper (measured).
     :ivar max_upstream: exchanges with one node at the same time.
-    :ivar queue_timeout: seconds to wait for one of these before a request is refused.
+    :ivar queue_timeout: seconds to wait for one of these, or for memory for a document, before a request is refused.
     :ivar max_inflations: passes over compressed attachments that inflate bytes for nobody, at the same time: see
         :mod:`~txcouchdl.couch.inflation_slots`.
     :ivar max_inflations_per_address: those for one client's address.
+    :ivar max_document: bytes of the JSON of a document, stubs included. CouchDB's own limit is 8 MB without them.
+    :ivar document_memory: bytes of documents that are read at the same time. At least max_document.
     """
 
     stall_timeout: float = 30.0
@@ -36,3 +38,5 @@ class UpstreamLimits:
     queue_timeout: float = 15.0
     max_inflations: int = 16
     max_inflations_per_address: int = 4
+    max_document: int = 16 * 2**20
+    document_memory: int = 64 * 2**20

@@ -51,7 +51,8 @@ class Route:
     :class:`~txcouchdl.couch.client.CouchClient`, at whatever node does it. A node that fails is left for another, if
     there is one; as many are tried as there are nodes, and if there is but one, that twice.
 
-    Both raise NoNodeAvailable if no node works, and Overloaded if none had a place in time.
+    Both raise NoNodeAvailable if no node works, and Overloaded if none had a place in time, or there was no memory for
+    a document.
 
     :ivar tally: the cluster's.
     """
@@ -158,7 +159,7 @@ class Route:
         """
 
         async def ask(client: CouchClient) -> Document:
-            document = await client.document(database, document_id)
+            document = await client.document(database, document_id, is_committed=patience.is_committed)
             if document is None or not is_wanted(document):
                 raise RevisionGone(f"{client}: another document than is wanted, or none")
             return document

@@ -164,10 +164,14 @@ class Gateway:
         self, request: GatewayRequest, address: DocumentAddress, facts: PageFacts, site: Site
     ) -> None:
         route = Route(self._cluster)
-        current, phase = await self._authorized(request, route, address, facts)
+        document, phase = await self._authorized(request, route, address, facts)
         if phase is not Phase.OPEN:
             raise Forbidden
-        document = current if facts.rev is None else await _revision(route, current, address, facts.rev)
+        if facts.rev is not None and _is_another(facts.rev, document):
+            # Not two at once: they may be large.
+            del document
+            document = await _revision(route, address, facts.rev)
+        await self._turn_for(document)
         base = site.url(f"{document_path(address.database, address.document_id)}/")
         completed = partial(self._learned.completed, address)
         answer(plan_page(facts, address, document, base, completed), request)
@@ -219,10 +223,19 @@ class Gateway:
     ) -> tuple[PinnedAttachment, Phase]:
         """The attachment that is asked for. Its document, which may be large, is not kept while it is sent."""
         where = address.document
-        current, phase = await self._authorized(request, route, address, facts)
-        document = current if facts.rev is None else await _revision(route, current, where, facts.rev)
+        document, phase = await self._authorized(request, route, address, facts)
+        if facts.rev is not None and _is_another(facts.rev, document):
+            # Not two at once: they may be large.
+            del document
+            document = await _revision(route, where, facts.rev)
+        await self._turn_for(document)
         stub = self._learned.completed(where, _stub(document, address))
         return PinnedAttachment(address, document.rev, stub), phase
+
+    async def _turn_for(self, document: Document) -> None:
+        """Wait for a turn of the reactor, if it takes long to find an attachment of the document."""
+        if document.is_large:
+            await self._cluster.turns.wait()
 
     async def _authorized(
         self,
@@ -264,12 +277,15 @@ def _check_phase(phase: Phase, plan: DeliveryPlan, facts: RequestFacts, stub: At
         raise Forbidden
 
 
-async def _revision(route: Route, current: Document, address: DocumentAddress, rev: str) -> Document:
-    """The revision that is asked for. The token was the current document's: an old one opens nothing."""
+def _is_another(rev: str, current: Document) -> bool:
+    """Whether it is not the current document's revision."""
     if not is_revision(rev):
         raise BadRevision
-    if rev == current.rev:
-        return current
+    return rev != current.rev
+
+
+async def _revision(route: Route, address: DocumentAddress, rev: str) -> Document:
+    """The revision that is asked for. The token was the current document's: an old one opens nothing."""
     document = await route.document(address.database, address.document_id, rev)
     if document is None:
         raise NoSuchRevision

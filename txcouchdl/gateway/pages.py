@@ -100,6 +100,7 @@ def _listing(
     document: Document,
     completed: Callable[[AttachmentStub], AttachmentStub],
 ) -> Listing:
+    document = document.indexed()
     names = sorted(document.attachment_names(), key=_natural_order)
     skipped = min(int(facts.skip or 0), len(names))
     last = min(skipped + PAGE, len(names))

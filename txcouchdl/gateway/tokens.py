@@ -14,8 +14,14 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
+from txcouchdl.couch.document_decoder import KeptField
+
 #: Of a list, so many count: each costs time, of everybody's, and who writes the document chooses how many there are.
 MOST_SECRETS: Final = 256
+#: Bytes of a secret in UTF-8, as many as the head of a request may have. A longer one counts for none: each costs time.
+LONGEST_SECRET: Final = 16 * 2**10
+#: Bytes that JSON takes for one byte of a text at most, as \u0041 does.
+_LONGEST_ESCAPE: Final = 6
 
 # Compared against when there is nothing to compare against.
 _NOBODYS_SECRET = secrets.token_bytes(32)
@@ -24,6 +30,10 @@ _NOBODYS_SECRET = secrets.token_bytes(32)
 def _check_key(_instance: object, _attribute: object, key: str) -> None:
     if not all(key.split(".")):
         raise ValueError("a token key is one or more names joined by dots")
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        raise ValueError("a token key is text in UTF-8") from None
 
 
 @frozen
@@ -31,10 +41,15 @@ class TokenRule:
     """
     :ivar key: the field that holds the secret: the name of a field of the document, or a path of names through
         nested objects, joined by dots.
-    :raises ValueError: if the key has an empty name in it.
+    :raises ValueError: if the key has an empty name in it, or is not text.
     """
 
     key: str = field(validator=_check_key)
+
+    @property
+    def kept(self) -> KeptField:
+        """What documents have to keep for this rule."""
+        return KeptField(self.key, MOST_SECRETS, _LONGEST_ESCAPE * LONGEST_SECRET + len('""'))
 
     def allows(self, fields: Mapping[str, Any] | None, token: bytes | None) -> bool:
         """
@@ -51,8 +66,8 @@ class TokenRule:
 
     def secrets(self, fields: Mapping[str, Any] | None) -> Sequence[bytes]:
         """
-        The document's secrets: a non-empty string, or the first :data:`MOST_SECRETS` of a list (for rotation). Nothing
-        else is one.
+        The document's secrets: a non-empty string, or those among the first :data:`MOST_SECRETS` items of a list (for
+        rotation), none of them longer than :data:`LONGEST_SECRET`. Nothing else is one.
 
         :param fields: the current document's; ``None`` if there is no such document.
         :return: where there is none, one that nobody knows: whatever is done with secrets takes its time.
@@ -62,7 +77,8 @@ class TokenRule:
     def _secrets(self, fields: Mapping[str, Any]) -> list[bytes]:
         value = fields[self.key] if self.key in fields else self._nested(fields)
         values = value[:MOST_SECRETS] if isinstance(value, list) else [value]
-        return [secret.encode("utf-8", "surrogatepass") for secret in values if secret and isinstance(secret, str)]
+        texts = (value.encode("utf-8", "surrogatepass") for value in values if value and isinstance(value, str))
+        return [secret for secret in texts if len(secret) <= LONGEST_SECRET]
 
     def _nested(self, fields: Mapping[str, Any]) -> object:
         value: object = fields

@@ -104,7 +104,7 @@ def _of_couchdb(layout: Layout, sums: Sequence[int]) -> Iterator[Metric]:
     yield waits
     yield _counter(
         "queue_refusals",
-        "Requests that got no place at a node in time, or none of --max-inflations.",
+        "Requests that got no place at a node in time, none of --max-inflations, or no memory for a document.",
         sums[layout.overloaded],
     )
 

@@ -140,6 +140,9 @@ def _upstream(said: Said) -> UpstreamLimits:
     if limits.give_up <= limits.stall_timeout:
         pair = f"--give-up ({limits.give_up:g}) must be more than --stall-timeout ({limits.stall_timeout:g})"
         raise BadOption(pair)
+    if limits.document_memory < limits.max_document:
+        pair = f"--document-memory ({limits.document_memory}) must be at least --max-document ({limits.max_document})"
+        raise BadOption(pair)
     return limits
 
 

@@ -87,7 +87,7 @@ class Number(Option):
             name=name.replace("_", "-"),
             metavar="NUMBER" if isinstance(default, int) else "SECONDS",
             meaning=meaning,
-            default=f"{default:g}",
+            default=str(default) if isinstance(default, int) else f"{default:g}",
             group=group,
             field_name=name,
             least=least,
@@ -123,7 +123,11 @@ NUMBERS: Final = (
         UpstreamLimits, "max_inflations", 1, 65535, "Searches for ranges in compressed attachments at the same time."
     ),
     Number.of(UpstreamLimits, "max_inflations_per_address", 1, 65535, "Such searches for one client's address."),
-    Number.of(UpstreamLimits, "queue_timeout", 0, 3600, "Seconds that a request waits for a place or for a slot."),
+    Number.of(
+        UpstreamLimits, "queue_timeout", 0, 3600, "Seconds that a request waits for a place, a slot or document memory."
+    ),
+    Number.of(UpstreamLimits, "max_document", 65536, 2**30, "Bytes of the largest document, stubs included."),
+    Number.of(UpstreamLimits, "document_memory", 65536, 2**40, "Bytes of large documents that are read together."),
     Number.of(ClientLimits, "max_connections", 1, 1000000, "Clients' connections at the same time."),
     Number.of(
         ClientLimits,

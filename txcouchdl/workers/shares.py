@@ -21,10 +21,12 @@ def worker_count(wanted: int) -> int:
 
 def share(settings: Settings, count: int) -> Settings:
     """
-    The settings of one of so many workers. Connections, exchanges and inflations are divided, rounded up; every other
-    limit holds for each connection, or is counted together.
+    The settings of one of so many workers. Connections, exchanges, inflations and the memory for documents are divided,
+    rounded up; each worker has memory for one document at least. Every other limit holds for each connection, or is
+    counted together.
     """
     clients, upstream = settings.clients, settings.upstream
+    document_memory = max(_part(upstream.document_memory, count), upstream.max_document)
     return evolve(
         settings,
         clients=evolve(
@@ -38,6 +40,7 @@ def share(settings: Settings, count: int) -> Settings:
             max_upstream=_part(upstream.max_upstream, count),
             max_inflations=_part(upstream.max_inflations, count),
             max_inflations_per_address=_part(upstream.max_inflations_per_address, count),
+            document_memory=document_memory,
         ),
         workers=1,
     )

@@ -1,0 +1,203 @@
+"""
+From CouchDB's JSON to documents, without the fields that nobody needs. Pure.
+"""
+
+import json
+from collections.abc import Generator, Mapping
+from typing import Any, cast
+
+from attrs import frozen
+from msgspec import Raw
+
+from txcouchdl.couch.documents import BadDocument, Document
+from txcouchdl.couch.errors import UnreadableDocument
+from txcouchdl.couch.json_members import Items, Members, check_utf8, text_of, without_escaped_halves
+
+
+@frozen
+class KeptField:
+    """
+    The field of documents that is kept.
+
+    :ivar key: the name of a field of the document, or a path of names through nested objects, joined by dots. Where a
+        document has both, the field of this name is kept.
+    :ivar most: how many items of an array are kept.
+    :ivar longest: bytes of JSON that a text may have. Of a longer one, ``None`` is kept, as of every value that is
+        neither a text nor an array of texts.
+    """
+
+    key: str
+    most: int
+    longest: int
+
+
+class _FieldReader:
+    """
+    Reads the field that is kept.
+
+    :ivar names: of the members that it is read from.
+    """
+
+    def __init__(self, kept: KeptField) -> None:
+        self._kept = kept
+        self._first, *self._path = kept.key.split(".")
+        self._objects = [(name, Members([name])) for name in self._path]
+        self._items = Items(kept.most)
+        self.names = (kept.key, self._first)
+
+    def steps(self, members: Mapping[str, Raw]) -> Generator[None, None, dict[str, Any]]:
+        """
+        Read it, in steps.
+
+        :param members: of a document, those with the names.
+        :return: an object with this field alone.
+        """
+        key = self._kept.key
+        if key in members:
+            return {key: (yield from self._value(members[key]))}
+        value = yield from self._value((yield from self._nested(members.get(self._first))))
+        for name in reversed(self._path):
+            value = {name: value}
+        return {self._first: value}
+
+    def _nested(self, value: Raw | None) -> Generator[None, None, Raw | None]:
+        for name, members in self._objects:
+            if value is None:
+                break
+            yield
+            try:
+                value = members.of(value).get(name)
+            except ValueError:
+                value = None
+        return value
+
+    def _value(self, value: Raw | None) -> Generator[None, None, Any]:
+        if value is None:
+            return None
+        text = self._text(value)
+        if text is not None:
+            return text
+        yield
+        try:
+            return [self._text(item) for item in self._items.of(value)]
+        except ValueError:
+            return None
+
+    def _text(self, value: Raw) -> str | None:
+        return text_of(value) if len(value) <= self._kept.longest else None
+
+
+class DocumentDecoder:
+    """
+    Makes documents of CouchDB's answers to the GET of a document.
+
+    :param kept: the field that documents keep; by default they keep none.
+    """
+
+    def __init__(self, kept: KeptField | None = None) -> None:
+        self._field = None if kept is None else _FieldReader(kept)
+        names = () if self._field is None else self._field.names
+        self._members = Members(("_id", "_rev", "_attachments", *names))
+
+    def decode(self, body: bytes, document_id: str) -> Document:
+        """
+        Decode a small document.
+
+        :param document_id: the document asked for; an answer with another's ``_id`` is refused.
+        :raises BadDocument: if it is not that document.
+        :raises UnreadableDocument: if it is nested too deep for us.
+        """
+        try:
+            if not body.isascii():
+                body.decode("utf-8", "surrogatepass")
+            return _at_once(self._document(self._members.of(body), document_id))
+        except RecursionError:
+            raise UnreadableDocument("nested too deep") from None
+        except ValueError:
+            # Python reads a little more than JSON, half surrogate pairs among it. Of a small document it may.
+            return _document_of(_read_leniently(body), document_id)
+
+    def steps(self, body: bytes | bytearray, document_id: str) -> Generator[None, None, Document]:
+        """
+        Decode a large document, in steps: the longest takes some 3 ms for each MiB.
+
+        What Python reads beyond JSON is refused, except half surrogate pairs: NaN, Infinity, a byte order mark, other
+        encodings than UTF-8. Errors are those of :meth:`decode`.
+        """
+        length = len(body)
+        try:
+            yield from check_utf8(body)
+            members = self._members_of(body)
+            yield
+            if members is None:
+                body = yield from without_escaped_halves(body)
+                yield
+                members = self._members.of(body)
+                yield
+            return (yield from self._document(members, document_id, length))
+        except ValueError:
+            raise BadDocument("not JSON") from None
+        except RecursionError:
+            raise UnreadableDocument("nested too deep") from None
+
+    def _members_of(self, body: bytes | bytearray) -> dict[str, Raw] | None:
+        """``None`` if msgspec refuses it."""
+        try:
+            return self._members.of(body)
+        except ValueError:
+            return None
+
+    def _document(
+        self, members: Mapping[str, Raw], document_id: str, length: int = 0
+    ) -> Generator[None, None, Document]:
+        """:param length: of the JSON, if it is not to be kept for a small part of it."""
+        id_, rev, stubs = members.get("_id"), members.get("_rev"), members.get("_attachments")
+        fields = {} if self._field is None else (yield from self._field.steps(members))
+        if stubs is not None and 2 * len(stubs) < length:
+            stubs = stubs.copy()
+        return _checked(
+            document_id,
+            None if id_ is None else text_of(id_),
+            None if rev is None else text_of(rev),
+            fields,
+            {} if stubs is None else stubs,
+        )
+
+
+def _at_once(steps: Generator[None, None, Document]) -> Document:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast(Document, end.value)
+
+
+def _document_of(value: object, document_id: str) -> Document:
+    fields = value if isinstance(value, dict) else {}
+    return _checked(document_id, fields.get("_id"), fields.get("_rev"), fields, fields.get("_attachments", {}))
+
+
+def _checked(document_id: str, id_: object, rev: object, fields: Mapping[str, Any], stubs: object) -> Document:
+    if id_ != document_id:
+        raise BadDocument("not the document asked for")
+    try:
+        return Document(document_id, rev if isinstance(rev, str) else "", fields, stubs)
+    except ValueError:
+        raise BadDocument("no revision") from None
+
+
+def _read_leniently(body: bytes) -> object:
+    try:
+        return json.loads(body, parse_int=_whole_number)
+    except ValueError:
+        raise BadDocument("not JSON") from None
+    except RecursionError:
+        raise UnreadableDocument("nested too deep") from None
+
+
+def _whole_number(digits: str) -> float:
+    """JSON knows no limit for the digits of a number; Python does. Of those beyond it none is needed exactly."""
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)
