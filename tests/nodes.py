@@ -151,6 +151,15 @@ def descriptors(pid: int) -> int:
 
 def resident(pid: int) -> int:
     """A process' resident memory, in KiB."""
-    found = re.search(r"^VmRSS:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return _memory(pid, "VmRSS")
+
+
+def most_resident(pid: int) -> int:
+    """The most that its resident memory has been, in KiB."""
+    return _memory(pid, "VmHWM")
+
+
+def _memory(pid: int, what: str) -> int:
+    found = re.search(rf"^{what}:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     assert found is not None
     return int(found[1])

@@ -131,6 +131,7 @@ PURE = {
     "txcouchdl.couch.nodes",
     "txcouchdl.couch.runs",
     "txcouchdl.couch.shared_decoding",
+    "txcouchdl.couch.steps",
     "txcouchdl.couch.tally",
     "txcouchdl.links",
     "txcouchdl.short_cache",

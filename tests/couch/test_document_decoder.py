@@ -6,6 +6,9 @@ of it.
 import gc
 import json
 import tracemalloc
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -14,11 +17,11 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from tests import strategies
-from tests.steps import run
 from txcouchdl.couch import documents
 from txcouchdl.couch.document_decoder import DocumentDecoder, KeptField
 from txcouchdl.couch.documents import SMALL_DOCUMENT, AttachmentStub, BadDocument, Document
 from txcouchdl.couch.errors import UnreadableDocument
+from txcouchdl.couch.steps import at_once
 from txcouchdl.gateway.tokens import LONGEST_SECRET, MOST_SECRETS, TokenRule
 
 #: Names of the field with the secret: one of a field, a path, and both.
@@ -88,7 +91,7 @@ def oracle(body: bytes, rule: TokenRule, names: list[str], *, is_strict: bool) -
 def decoded(body: bytes, rule: TokenRule, names: list[str], *, is_large: bool) -> Judgement | None:
     decoder = DECODERS[rule]
     try:
-        document = run(decoder.steps(body, "doc")) if is_large else decoder.decode(body, "doc")
+        document = at_once(decoder.steps(body, "doc")) if is_large else decoder.decode(body, "doc")
         return judged(document, rule, names)
     except BadDocument:
         return None
@@ -165,7 +168,7 @@ def test_too_deep(opening: bytes, place: bytes, depth: int) -> None:
     """As far as Python's own parser goes, and no further: no crash of the process."""
     for body in (place + opening * depth, place + opening * depth + b"]"):
         with pytest.raises((UnreadableDocument, BadDocument)) as caught:
-            run(DECODERS[RULES[1]].steps(body, "doc"))
+            at_once(DECODERS[RULES[1]].steps(body, "doc"))
         assert place == b"" or caught.type is UnreadableDocument
 
 
@@ -173,11 +176,33 @@ def test_too_deep(opening: bytes, place: bytes, depth: int) -> None:
 def test_deep_and_legal(depth: int) -> None:
     nested = b"[" * depth + b"]" * depth
     body = b'{"_id":"doc","_rev":"1-a","x":' + nested + b',"_attachments":{"g":' + nested + b',"f":%b}}'
-    document = run(DECODERS[RULES[0]].steps(body % json.dumps(STUB).encode(), "doc"))
+    document = at_once(DECODERS[RULES[0]].steps(body % json.dumps(STUB).encode(), "doc"))
     assert document.attachment_names() == ["g", "f"]
     assert document.attachment("f") is not None
     with pytest.raises(BadDocument):
         document.attachment("g")
+
+
+@pytest.mark.parametrize("place", [b'{"f":%b}', b'{"g":%b,"f":{}}', b'{"f":{"length":1,"x":%b}}'])
+@pytest.mark.parametrize("length", [0, SMALL_DOCUMENT])
+def test_nested_too_deep_for_where_it_is_looked_for(place: bytes, length: int) -> None:
+    """As deep as the stack allows while the document is decoded, and too deep when it is deeper itself."""
+    for depth in range(800, 1000, 10):
+        stubs = place % (b"[" * depth + b'"%b"' % (b"x" * length) + b"]" * depth)
+        try:
+            document = at_once(DECODERS[RULES[0]].steps(b'{"_id":"doc","_rev":"1-a","_attachments":%b}' % stubs, "doc"))
+        except UnreadableDocument:
+            continue
+        for find in (document.attachment_names, document.indexed, partial(document.attachment, "f")):
+            _called_deeper(find, 150)
+
+
+def _called_deeper(find: Callable[[], object], by: int) -> None:
+    if by:
+        _called_deeper(find, by - 1)
+        return
+    with suppress(BadDocument):
+        find()
 
 
 # --- what is kept of the field ------------------------------------------------------------------------------
@@ -186,7 +211,7 @@ def test_deep_and_legal(depth: int) -> None:
 def kept(value: Any, key: str = "a", most: int = 3, longest: int = 10) -> dict[str, Any]:
     body = json.dumps({"_id": "doc", "_rev": "1-a", **value}).encode()
     found = DocumentDecoder(KeptField(key, most, longest)).decode(body, "doc").fields
-    assert run(DocumentDecoder(KeptField(key, most, longest)).steps(body, "doc")).fields == found
+    assert at_once(DocumentDecoder(KeptField(key, most, longest)).steps(body, "doc")).fields == found
     return dict(found)
 
 
@@ -239,7 +264,7 @@ def test_the_longest_secret(length: int, character: str) -> None:
     is_one = len(secret.encode()) <= LONGEST_SECRET
     for ensure_ascii in (True, False):
         body = json.dumps({"_id": "doc", "_rev": "1-a", "a": [secret]}, ensure_ascii=ensure_ascii).encode()
-        for document in (DECODERS[RULES[0]].decode(body, "doc"), run(DECODERS[RULES[0]].steps(body, "doc"))):
+        for document in (DECODERS[RULES[0]].decode(body, "doc"), at_once(DECODERS[RULES[0]].steps(body, "doc"))):
             assert rule.allows(document.fields, secret.encode()) is is_one
     assert rule.allows({"a": secret}, secret.encode()) is is_one
 
@@ -281,7 +306,7 @@ def peak_of(body: bytes, rule: TokenRule) -> int:
     gc.collect()
     tracemalloc.start()
     try:
-        document = run(decoder.steps(body, "doc"))
+        document = at_once(decoder.steps(body, "doc"))
         rule.allows(document.fields, b"wrong")
         _found(document, "f")
         _found(document, "g")
@@ -305,7 +330,7 @@ def test_many_secrets_take_no_more_than_so_many_may() -> None:
 
 def test_half_surrogate_pairs_take_another_copy() -> None:
     body = filled(b'"', b"\\ud800", b'"', 4 * MIB)
-    document = run(DECODERS[RULES[0]].steps(body, "doc"))
+    document = at_once(DECODERS[RULES[0]].steps(body, "doc"))
     assert document.fields == {"a": "t"}
     assert peak_of(body, RULES[0]) < 2 * len(body)
 
@@ -318,7 +343,7 @@ def test_a_document_keeps_its_json_for_its_stubs_alone(padding: int, most: int) 
     tracemalloc.start()
     try:
         body = b'{"_id":"doc","_rev":"1-a","x":"%b","_attachments":%b}' % (bytes(padding).replace(b"\0", b"x"), stubs)
-        document = run(DECODERS[RULES[0]].steps(body, "doc"))
+        document = at_once(DECODERS[RULES[0]].steps(body, "doc"))
         del body
         assert tracemalloc.get_traced_memory()[0] < most
     finally:
@@ -360,19 +385,19 @@ def test_characters_across_the_pieces_that_are_checked(character: str, shift: in
     text = "x" * shift + character * (MIB // 2)
     body = json.dumps({"_id": "doc", "_rev": "1-a", "x": text, "a": "t"}, ensure_ascii=False).encode()
     assert len(body) > MIB
-    assert run(DECODERS[RULES[0]].steps(body, "doc")).fields == {"a": "t"}
+    assert at_once(DECODERS[RULES[0]].steps(body, "doc")).fields == {"a": "t"}
     # One byte of one character is another, or missing: in each of the pieces, and between them.
     first = body.index(character.encode())
     for position in (first, first + MIB // 2, MIB - 1, MIB, MIB + 1, len(body) - 12):
         for bad in (body[:position] + b"\xff" + body[position + 1 :], body[:position] + b"\xc3" + body[position:]):
             with pytest.raises(BadDocument):
-                run(DECODERS[RULES[0]].steps(bad, "doc"))
+                at_once(DECODERS[RULES[0]].steps(bad, "doc"))
 
 
 def test_a_run_of_continuation_bytes() -> None:
     body = filled(b'"', b"\x80", b'"', 3 * MIB)
     with pytest.raises(BadDocument):
-        run(DECODERS[RULES[0]].steps(body, "doc"))
+        at_once(DECODERS[RULES[0]].steps(body, "doc"))
 
 
 # --- names --------------------------------------------------------------------------------------------------
@@ -385,7 +410,7 @@ def test_a_name_may_be_written_in_any_way() -> None:
     padding = ",".join(f'"{n}":{{}}' for n in range(10_000))
     for form in forms:
         stubs = f"{{{padding},{form}:{json.dumps(STUB)}}}"
-        document = run(
+        document = at_once(
             DECODERS[RULES[0]].steps(b'{"_id":"doc","_rev":"1-a","_attachments":%b}' % stubs.encode(), "doc")
         )
         assert document.is_large
@@ -398,7 +423,7 @@ def test_names_with_half_surrogate_pairs() -> None:
     stubs = {**dict.fromkeys(names, STUB), **{f"{n}": STUB for n in range(1000)}}
     body = json.dumps({"_id": "doc", "_rev": "1-a", "_attachments": stubs}).encode()
     assert len(body) > SMALL_DOCUMENT
-    document = run(DECODERS[RULES[0]].steps(body, "doc"))
+    document = at_once(DECODERS[RULES[0]].steps(body, "doc"))
     private = document.attachment_names()[2]
     assert document.attachment_names()[:2] == names[:2]
     assert private != names[2], "a private character stands for a half: the one that is known to be wrong"

@@ -12,7 +12,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests import strategies
-from tests.steps import run
 from txcouchdl.couch.document_decoder import DocumentDecoder, KeptField
 from txcouchdl.couch.documents import (
     SMALL_DOCUMENT,
@@ -25,6 +24,7 @@ from txcouchdl.couch.documents import (
     parse_stub,
 )
 from txcouchdl.couch.errors import BadUpstream, UnreadableDocument
+from txcouchdl.couch.steps import at_once
 
 _REV: Final = "20-0a44845028a2d5499daf90fb7e959ab8"
 _STUB: Final[dict[str, Any]] = {
@@ -56,7 +56,7 @@ def parse_document(body: bytes, document_id: str) -> Document:
     """Decode a document, small or large."""
     if len(body) <= SMALL_DOCUMENT:
         return _DECODER.decode(body, document_id)
-    return run(_DECODER.steps(body, document_id))
+    return at_once(_DECODER.steps(body, document_id))
 
 
 def _document(stubs: object) -> Document:

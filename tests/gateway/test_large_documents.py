@@ -337,6 +337,23 @@ def test_others_are_answered_between_the_steps() -> None:
         assert answered(client).status == FORBIDDEN
 
 
+def test_others_are_answered_while_a_page_is_made() -> None:
+    names = [f"{number:05}" for number in range(30_000)]
+    house = house_of(0)
+    house.node.docs["/db/0"] = large(10, _attachments=dict.fromkeys(names, FILE.stub))
+    client = house.send(f"/db/0/?token={TOKEN}&skip=29990")
+    house.network.run(until=lambda: house.cluster.turns._waiting)
+    others = 0
+    while not client.received:
+        up = house.send("/_up")
+        house.network.run(until=partial(_either, up, client))
+        others += not client.received
+    # For each 5,000 names one.
+    assert others >= 6
+    assert [each["name"] for each in json.loads(answered(client).body)["attachments"]] == names[29_990:]
+    assert_at_rest(house)
+
+
 def _either(one: Client, other: Client) -> bool:
     return bool(one.received or other.received)
 

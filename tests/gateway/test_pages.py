@@ -15,6 +15,8 @@ from tests.gateway.house import TOKEN, Answer, House
 from tests.scripted import Doc, Stored
 from txcouchdl.couch.documents import Document
 from txcouchdl.couch.names import AttachmentAddress, DocumentAddress, parse_address
+from txcouchdl.couch.steps import at_once
+from txcouchdl.gateway import pages
 from txcouchdl.gateway.facts import parse_query
 from txcouchdl.gateway.pages import PageFacts, plan_page, wants_html
 from txcouchdl.gateway.plan import DeliveryPlan
@@ -184,7 +186,7 @@ def _data(names: list[str], facts: PageFacts | None = None, base: str = "") -> d
 
 def _plan(names: list[str], facts: PageFacts | None = None, base: str = "") -> DeliveryPlan:
     document = Document("doc", "1-abc", {}, dict.fromkeys(names, FILM.stub))
-    plan = plan_page(facts or PageFacts(), DocumentAddress("db", "doc"), document, base)
+    plan = at_once(plan_page(facts or PageFacts(), DocumentAddress("db", "doc"), document, base))
     assert plan.content_length == len(plan.trailer)
     return plan
 
@@ -258,6 +260,15 @@ def test_a_link_that_no_server_would_take_is_none(length: int, is_linked: bool) 
 )
 def test_numbers_are_ordered_as_numbers(ordered: list[str]) -> None:
     assert [each["name"] for each in _data(ordered[::-1])["attachments"]] == ordered
+
+
+@given(st.lists(strategies.names, unique=True), st.integers(1, 4))
+def test_the_order_is_that_of_all_names(names: list[str], at_once_: int) -> None:
+    """However many are put in order in one step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pages, "_NAMES_AT_ONCE", at_once_)
+        told = [each["name"] for each in _data(names)["attachments"]]
+    assert told == sorted((name for name in names if not name.startswith("_")), key=pages._natural_order)
 
 
 def test_names_of_megabytes_take_no_more_than_their_like() -> None:

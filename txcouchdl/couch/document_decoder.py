@@ -3,8 +3,8 @@ From CouchDB's JSON to documents, without the fields that nobody needs. Pure.
 """
 
 import json
-from collections.abc import Generator, Mapping
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 from attrs import frozen
 from msgspec import Raw
@@ -12,6 +12,7 @@ from msgspec import Raw
 from txcouchdl.couch.documents import BadDocument, Document
 from txcouchdl.couch.errors import UnreadableDocument
 from txcouchdl.couch.json_members import Items, Members, check_utf8, text_of, without_escaped_halves
+from txcouchdl.couch.steps import Steps, at_once
 
 
 @frozen
@@ -45,13 +46,19 @@ class _FieldReader:
         self._items = Items(kept.most)
         self.names = (kept.key, self._first)
 
-    def steps(self, members: Mapping[str, Raw]) -> Generator[None, None, dict[str, Any]]:
+    def text(self, members: Mapping[str, Raw]) -> dict[str, Any] | None:
         """
-        Read it, in steps.
+        Read it at once, if it is a text in a field of this name: most documents have it so.
 
         :param members: of a document, those with the names.
         :return: an object with this field alone.
         """
+        value = members.get(self._kept.key)
+        text = None if value is None else self._text(value)
+        return None if text is None else {self._kept.key: text}
+
+    def steps(self, members: Mapping[str, Raw]) -> Steps[dict[str, Any]]:
+        """Read it, in steps, otherwise as :meth:`text`."""
         key = self._kept.key
         if key in members:
             return {key: (yield from self._value(members[key]))}
@@ -60,7 +67,7 @@ class _FieldReader:
             value = {name: value}
         return {self._first: value}
 
-    def _nested(self, value: Raw | None) -> Generator[None, None, Raw | None]:
+    def _nested(self, value: Raw | None) -> Steps[Raw | None]:
         for name, members in self._objects:
             if value is None:
                 break
@@ -71,7 +78,7 @@ class _FieldReader:
                 value = None
         return value
 
-    def _value(self, value: Raw | None) -> Generator[None, None, Any]:
+    def _value(self, value: Raw | None) -> Steps[Any]:
         if value is None:
             return None
         text = self._text(value)
@@ -110,14 +117,18 @@ class DocumentDecoder:
         try:
             if not body.isascii():
                 body.decode("utf-8", "surrogatepass")
-            return _at_once(self._document(self._members.of(body), document_id))
+            members = self._members.of(body)
+            fields = self._field.text(members) if self._field else {}
+            if fields is None:
+                fields = at_once(self._fields(members))
+            return _document(members, fields, document_id)
         except RecursionError:
             raise UnreadableDocument("nested too deep") from None
         except ValueError:
             # Python reads a little more than JSON, half surrogate pairs among it. Of a small document it may.
             return _document_of(_read_leniently(body), document_id)
 
-    def steps(self, body: bytes | bytearray, document_id: str) -> Generator[None, None, Document]:
+    def steps(self, body: bytes | bytearray, document_id: str) -> Steps[Document]:
         """
         Decode a large document, in steps: the longest takes some 3 ms for each MiB.
 
@@ -134,7 +145,8 @@ class DocumentDecoder:
                 yield
                 members = self._members.of(body)
                 yield
-            return (yield from self._document(members, document_id, length))
+            fields = yield from self._fields(members)
+            return _document(members, fields, document_id, length)
         except ValueError:
             raise BadDocument("not JSON") from None
         except RecursionError:
@@ -147,29 +159,27 @@ class DocumentDecoder:
         except ValueError:
             return None
 
-    def _document(
-        self, members: Mapping[str, Raw], document_id: str, length: int = 0
-    ) -> Generator[None, None, Document]:
-        """:param length: of the JSON, if it is not to be kept for a small part of it."""
-        id_, rev, stubs = members.get("_id"), members.get("_rev"), members.get("_attachments")
-        fields = {} if self._field is None else (yield from self._field.steps(members))
-        if stubs is not None and 2 * len(stubs) < length:
-            stubs = stubs.copy()
-        return _checked(
-            document_id,
-            None if id_ is None else text_of(id_),
-            None if rev is None else text_of(rev),
-            fields,
-            {} if stubs is None else stubs,
-        )
+    def _fields(self, members: Mapping[str, Raw]) -> Steps[dict[str, Any]]:
+        return {} if self._field is None else (yield from self._field.steps(members))
 
 
-def _at_once(steps: Generator[None, None, Document]) -> Document:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return cast(Document, end.value)
+def _document(
+    members: Mapping[str, Raw], fields: Mapping[str, Any], document_id: str, length: int | None = None
+) -> Document:
+    """
+    :param members: of the document.
+    :param length: of its JSON, if that is too long to be kept for the sake of a small part of it.
+    """
+    id_, rev, stubs = members.get("_id"), members.get("_rev"), members.get("_attachments")
+    if stubs is not None and length is not None and 2 * len(stubs) < length:
+        stubs = stubs.copy()
+    return _checked(
+        document_id,
+        None if id_ is None else text_of(id_),
+        None if rev is None else text_of(rev),
+        fields,
+        {} if stubs is None else stubs,
+    )
 
 
 def _document_of(value: object, document_id: str) -> Document:

@@ -19,7 +19,7 @@ from attrs import evolve, field, frozen
 from attrs.validators import matches_re
 from msgspec import Raw
 
-from txcouchdl.couch.errors import BadUpstream, UnreadableDocument
+from txcouchdl.couch.errors import BadUpstream
 from txcouchdl.couch.json_members import Members, all_members, plain_value, scalar_of
 
 #: Bytes of a document up to which it is read and decoded at once: to read it takes less than a millisecond.
@@ -214,20 +214,26 @@ class Document:
 
     def _stubs(self, name: str | None = None) -> Mapping[str, object]:
         """:param name: of the only attachment that is wanted; by default all are."""
-        stubs = _members(self.stubs, name if self.is_large else None) if isinstance(self.stubs, Raw) else self.stubs
+        stubs = self.stubs
+        if isinstance(stubs, Raw):
+            stubs = _members(stubs, name)
         if not isinstance(stubs, dict):
             raise BadDocument("_attachments is not an object")
         return stubs
 
 
 def _members(value: Raw, name: str | None) -> Mapping[str, Raw] | None:
-    """Members of an object, or ``None`` if it is none."""
+    """
+    The members of an object, or, if there may be many, the one with the name.
+
+    :return: ``None`` if it is no object, or nested too deep for the stack as it is now.
+    """
     try:
-        return all_members(value) if name is None else Members([name]).of(value)
-    except ValueError:
+        if name is None or len(value) <= SMALL_DOCUMENT:
+            return all_members(value)
+        return Members([name]).of(value)
+    except (ValueError, RecursionError):
         return None
-    except RecursionError:
-        raise UnreadableDocument("nested too deep") from None
 
 
 def _is_reserved(name: str) -> bool:
@@ -270,10 +276,8 @@ def _stub_fields(stub: Raw) -> object:
         if len(stub) <= _SMALL_STUB and (value := plain_value(stub)) is not None:
             return value
         return {name: scalar_of(value) for name, value in _STUB.of(stub).items()}
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    except RecursionError:
-        raise UnreadableDocument("nested too deep") from None
 
 
 def _identity_sha256(stub: Mapping[str, object], storage: Storage, length: int | None) -> bytes | None:

@@ -12,16 +12,18 @@ whether the text that it passes over is UTF-8. :func:`check_utf8` does.
 msgspec refuses them as escapes, but passes over their three bytes in UTF-8: :func:`without_escaped_halves` gives such
 JSON another form, in which it is readable.
 
-Functions that may take long are generators: they yield behind each piece of their work, which takes a few milliseconds.
+Functions that may take long do their work in steps, of a few milliseconds each.
 """
 
 import json
 import re
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypedDict, cast
 
 import msgspec
 from msgspec import Raw
+
+from txcouchdl.couch.steps import Steps
 
 #: A value that is neither a text nor a whole number nor true, false or null.
 OTHER: Final = object()
@@ -153,7 +155,7 @@ def scalar_of(value: Raw) -> object:
         return OTHER
 
 
-def check_utf8(body: bytes | bytearray) -> Generator[None, None, None]:
+def check_utf8(body: bytes | bytearray) -> Steps[None]:
     """
     See whether it is UTF-8. Half surrogate pairs may be among it.
 
@@ -176,7 +178,7 @@ def _character_at(body: bytes | bytearray, position: int) -> int:
     return next((begin for begin in range(position, position - 4, -1) if body[begin] & 0xC0 != 0x80), position)
 
 
-def without_escaped_halves(body: bytes | bytearray) -> Generator[None, None, bytearray]:
+def without_escaped_halves(body: bytes | bytearray) -> Steps[bytearray]:
     """
     The same JSON, in which half surrogate pairs are no escapes but stand for themselves.
 

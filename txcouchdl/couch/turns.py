@@ -3,11 +3,12 @@ Long work in steps, one step at each turn of the reactor. Between two steps ever
 """
 
 from collections import OrderedDict
-from collections.abc import Generator
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from txcouchdl.couch.steps import Steps
 
 _T = TypeVar("_T")
 
@@ -34,12 +35,13 @@ class Turns:
             self._next = self._clock.callLater(0, self._take_turn)
         return waiting
 
-    async def run(self, steps: Generator[None, None, _T]) -> _T:
+    async def run(self, steps: Steps[_T]) -> _T:
         """
-        Run all steps.
+        Run all steps, none of them in this turn or the next one: what led here may have taken long itself.
 
         :return: what the generator returns.
         """
+        await self.wait()
         while True:
             await self.wait()
             try:

@@ -28,6 +28,7 @@ from txcouchdl.couch.names import (
 )
 from txcouchdl.couch.route import Route
 from txcouchdl.couch.source import AttachmentSource, PinnedAttachment
+from txcouchdl.couch.steps import at_once
 from txcouchdl.gateway.access_log import ClientAddress
 from txcouchdl.gateway.cors import AllowedOrigins
 from txcouchdl.gateway.databases import AllowedDatabases
@@ -171,10 +172,10 @@ class Gateway:
             # Not two at once: they may be large.
             del document
             document = await _revision(route, address, facts.rev)
-        await self._turn_for(document)
         base = site.url(f"{document_path(address.database, address.document_id)}/")
         completed = partial(self._learned.completed, address)
-        answer(plan_page(facts, address, document, base, completed), request)
+        steps = plan_page(facts, address, document, base, completed)
+        answer(await self._cluster.turns.run(steps) if document.is_large else at_once(steps), request)
 
     async def _serve_as_it_is(self, request: GatewayRequest, address: AttachmentAddress, facts: RequestFacts) -> None:
         """Serve an attachment as it is now, even if it changes while it is looked for."""
@@ -228,14 +229,11 @@ class Gateway:
             # Not two at once: they may be large.
             del document
             document = await _revision(route, where, facts.rev)
-        await self._turn_for(document)
+        if document.is_large:
+            # To look through it takes milliseconds.
+            await self._cluster.turns.wait()
         stub = self._learned.completed(where, _stub(document, address))
         return PinnedAttachment(address, document.rev, stub), phase
-
-    async def _turn_for(self, document: Document) -> None:
-        """Wait for a turn of the reactor, if it takes long to find an attachment of the document."""
-        if document.is_large:
-            await self._cluster.turns.wait()
 
     async def _authorized(
         self,

@@ -6,7 +6,7 @@ with the token in them; whoever showed it in a header field shows it there again
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 from urllib.parse import quote
 
@@ -16,6 +16,7 @@ from werkzeug.http import parse_accept_header
 
 from txcouchdl.couch.documents import AttachmentStub, BadDocument, Document
 from txcouchdl.couch.names import AttachmentAddress, DocumentAddress, is_linkable, quote_segment
+from txcouchdl.couch.steps import Steps
 from txcouchdl.gateway.description import SAFETY, Description, representation_digests
 from txcouchdl.gateway.errors import ErrorAnswer
 from txcouchdl.gateway.links import SignedLink
@@ -39,6 +40,8 @@ _BAD_SKIP: Final = ErrorAnswer(400, "query_parse_error", "skip takes a whole num
 
 #: Attachments on one page: a document may have a hundred thousand, and others wait while a page is made.
 PAGE: Final = 500
+#: Names that are put in order in one step.
+_NAMES_AT_ONCE: Final = 5000
 
 
 @frozen
@@ -79,8 +82,10 @@ def plan_page(
     document: Document,
     base: str,
     completed: Callable[[AttachmentStub], AttachmentStub] = lambda stub: stub,
-) -> DeliveryPlan:
+) -> Steps[DeliveryPlan]:
     """
+    Plan the page, in steps.
+
     :param facts: of a GET or HEAD whose token is right.
     :param base: the page's URL, with a slash at its end; absolute, as far as it is known which site it is on.
     :param completed: gives a stub what it does not tell, a length, a SHA-256, if that is known.
@@ -88,7 +93,10 @@ def plan_page(
     """
     if facts.skip is not None and not _SKIP.fullmatch(facts.skip):
         return plan_error(_BAD_SKIP)
-    listing = _listing(facts, address, document, completed)
+    document = document.indexed()
+    yield
+    names = yield from _names_in_order(document)
+    listing = _listing(facts, address, document, names, completed)
     if facts.wants_html:
         return _plan(f"{_HTML}; charset=utf-8", html.render(listing), ("Content-Security-Policy", html.POLICY))
     return _plan(_JSON, as_json(listing, base))
@@ -98,10 +106,9 @@ def _listing(
     facts: PageFacts,
     address: DocumentAddress,
     document: Document,
+    names: Sequence[str],
     completed: Callable[[AttachmentStub], AttachmentStub],
 ) -> Listing:
-    document = document.indexed()
-    names = sorted(document.attachment_names(), key=_natural_order)
     skipped = min(int(facts.skip or 0), len(names))
     last = min(skipped + PAGE, len(names))
     stubs = filter(None, (_stub(document, name) for name in names[skipped:last]))
@@ -180,8 +187,18 @@ def _carried(facts: PageFacts) -> list[str]:
     return [f"{name}={quote(value, safe='')}" for name, value in carried if value is not None]
 
 
+def _names_in_order(document: Document) -> Steps[list[str]]:
+    names, ordered = document.attachment_names(), list[tuple[str, str]]()
+    for begin in range(0, len(names), _NAMES_AT_ONCE):
+        ordered += sorted(map(_natural_order, names[begin : begin + _NAMES_AT_ONCE]))
+        yield
+    # It is in order in parts: to merge these takes little.
+    ordered.sort()
+    return [name for _, name in ordered]
+
+
 def _natural_order(name: str) -> tuple[str, str]:
-    """As people sort: ``track 9`` before ``track 10``, whatever the case."""
+    """As people sort: ``track 9`` before ``track 10``, whatever the case. Behind that, the name itself."""
     # In place of a number stands how long it is, and then the number: so they are ordered as text.
     return _NUMBER.sub(_ordered, name.casefold(), count=_MOST_NUMBERS), name
 
