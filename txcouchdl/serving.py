@@ -84,6 +84,7 @@ class Serving:
             presentation=settings.presentation,
             databases=settings.databases,
             links=LinkRule(settings.link_secret, settings.link_grace),
+            most_waiting=settings.clients.most_waiting,
         )
         self._resource = Entrance(gateway.app.resource(), Up(self._readiness).app.resource())
         self.ports: list[IListeningPort] = []

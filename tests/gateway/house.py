@@ -150,6 +150,7 @@ class House:
             presentation=Presentation.parse(inline),
             databases=AllowedDatabases.parse(databases),
             links=links,
+            most_waiting=client_limits.most_waiting,
         )
         self.log: list[str] = []
         self.connections = Connections(client_limits, self.network, counts.connections, proxies)
@@ -205,6 +206,10 @@ class House:
         """No transfer is open upstream, and nothing is waited for but idle connections."""
         idle = {call.func.__qualname__ for call in self.network.calls}
         assert idle <= _IDLE, idle
+        self.assert_no_place_taken()
+
+    def assert_no_place_taken(self) -> None:
+        """No exchange with a node is under way, and nobody waits for one."""
         assert [member.busy for member in self.cluster._members] == [0] * len(self.nodes)
         assert not self.cluster._waiting
         hedges = self.cluster.hedges

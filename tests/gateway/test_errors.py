@@ -147,3 +147,17 @@ def test_a_subclass_has_its_bases_answer() -> None:
         pass
 
     assert answer_for(Odd()) == answer_for(couch_errors.UpstreamTimeout())
+
+
+@pytest.mark.parametrize("kind", _FAILURES)
+@pytest.mark.parametrize("seconds", [-1.0, 0.0, 0.2, 1.0, 4.2, 5.0, 5.1, 32.0, 1e9])
+def test_a_client_comes_again_soon_after_an_outage(kind: type[couch_errors.DownloadError], seconds: float) -> None:
+    """However long a node has been down, it may be back at any moment."""
+    error = kind()
+    if hasattr(error, "retry_after"):
+        error.retry_after = seconds
+    answer = answer_for(error)
+    if answer.status in (503, 504):
+        (told,) = [value for name, value in answer.headers if name == "Retry-After"]
+        assert int(told) in range(1, 6)
+        assert not hasattr(error, "retry_after") or int(told) >= min(seconds, 5)

@@ -95,7 +95,7 @@ def test_past_the_limit_there_is_a_503() -> None:
     got = answer_to(refused)
     assert (got.status, got.is_whole, got.is_closed) == (503, True, True)
     assert json.loads(got.body)["error"] == "service_unavailable"
-    assert (got["Retry-After"], got["Connection"]) == ("10", "close")
+    assert (got["Retry-After"], got["Connection"]) == ("5", "close")
     assert {"date", "server", "x-content-type-options", "cache-control", "content-type"} <= set(got.headers)
     assert '"-" 503 ' in house.log[0]
     assert_untouched(house, *clients)

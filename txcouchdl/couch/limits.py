@@ -9,8 +9,8 @@ class UpstreamLimits:
     :ivar stall_timeout: seconds without a byte after which an answer or a body counts as lost.
     :ivar hedge_after: seconds without a byte after which a second node is asked as well; 0 for never. From the stall
         timeout on that is never, too.
-    :ivar give_up: seconds without one new byte after which a download is not healed any more. More than the
-        stall timeout.
+    :ivar give_up: seconds without one new byte after which a download is not healed any more, and after which a
+        request that resumes one waits no more for CouchDB. More than the stall timeout.
     :ivar park_after: seconds that a client may take nothing before its connection to CouchDB is given back.
     :ivar give_way_after: seconds of these after which it is given to somebody who waits for one.
     :ivar short: bytes that are waited for and sent in one piece, if they are stored as they are wanted: a stream takes

@@ -47,12 +47,14 @@ from txcouchdl.gateway.errors import (
 )
 from txcouchdl.gateway.facts import facts_of, field_of, page_facts_of
 from txcouchdl.gateway.guesses import GUESS_LIMIT, RateLimiter
+from txcouchdl.gateway.limits import ClientLimits
 from txcouchdl.gateway.links import LinkRule, Phase
 from txcouchdl.gateway.opening import DocumentOpener
 from txcouchdl.gateway.pages import PageFacts, plan_page
 from txcouchdl.gateway.peers import Site, TrustedProxies
 from txcouchdl.gateway.plan import DeliveryPlan, RequestFacts, plan_delivery, plan_error, plan_options
 from txcouchdl.gateway.request import GatewayRequest
+from txcouchdl.gateway.resume_wait import ResumeWait, ResumeWaits
 from txcouchdl.gateway.resuming import goes_on
 from txcouchdl.gateway.routing import RootedKlein
 from txcouchdl.gateway.tokens import TokenRule
@@ -78,6 +80,7 @@ class Gateway:
     :param presentation: how browsers are to show it.
     :param databases: which of them may be read; by default all.
     :param links: which links open what.
+    :param most_waiting: requests that resume a download, and may wait for CouchDB at the same time.
     :ivar app: the Klein app; its resource expects the requests of :class:`~txcouchdl.gateway.site.GatewaySite`.
     """
 
@@ -95,6 +98,7 @@ class Gateway:
         presentation: Presentation | None = None,
         databases: AllowedDatabases | None = None,
         links: LinkRule | None = None,
+        most_waiting: int = ClientLimits().most_waiting,
     ) -> None:
         self._cluster = cluster
         self._rule = rule
@@ -107,6 +111,7 @@ class Gateway:
         self._links = links or LinkRule()
         self._learned = LearnedIdentities()
         self._inflation = Inflation.of(cluster.limits, clock, cluster.tally)
+        self._waits = ResumeWaits(most_waiting, cluster.limits.give_up, clock)
 
     @app.route("/", branch=True)
     def root(self, request: GatewayRequest) -> "Deferred[None]":
@@ -149,9 +154,12 @@ class Gateway:
             facts = page_facts_of(query, request.fields)
             await self._serve_page(request, address, facts, self._site_of(request, peer))
         else:
-            await self._serve_as_it_is(
-                request, address, facts_of(request.method, query, request.fields, request.clientproto)
-            )
+            asked = facts_of(request.method, query, request.fields, request.clientproto)
+            wait = self._waits.of(asked)
+            if wait is None:
+                await self._serve_as_it_is(request, address, asked)
+            else:
+                await self._serve_in_time(request, address, asked, wait)
 
     def _site_of(self, request: GatewayRequest, peer: str | None) -> Site:
         """The site as which the client knows us."""
@@ -177,18 +185,35 @@ class Gateway:
         steps = plan_page(facts, address, document, base, completed)
         answer(await self._cluster.turns.run(steps) if document.is_large else at_once(steps), request)
 
-    async def _serve_as_it_is(self, request: GatewayRequest, address: AttachmentAddress, facts: RequestFacts) -> None:
+    async def _serve_in_time(
+        self, request: GatewayRequest, address: AttachmentAddress, facts: RequestFacts, wait: ResumeWait
+    ) -> None:
+        """Serve an attachment to a client that resumes its download. While CouchDB cannot be read, wait for it."""
+        with wait:
+            while True:
+                try:
+                    await self._serve_as_it_is(request, address, facts, wait)
+                    return
+                except UpstreamFailure as error:
+                    await wait.pause(error)
+
+    async def _serve_as_it_is(
+        self, request: GatewayRequest, address: AttachmentAddress, facts: RequestFacts, wait: ResumeWait | None = None
+    ) -> None:
         """Serve an attachment as it is now, even if it changes while it is looked for."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                await self._serve_attachment(request, address, facts)
+                await self._serve_attachment(request, address, facts, wait)
                 return
             except (AttachmentChanged, RevisionGone):
                 if attempt == _ATTEMPTS:
                     raise
 
-    async def _serve_attachment(self, request: GatewayRequest, address: AttachmentAddress, facts: RequestFacts) -> None:
+    async def _serve_attachment(
+        self, request: GatewayRequest, address: AttachmentAddress, facts: RequestFacts, wait: ResumeWait | None
+    ) -> None:
         """
+        :param wait: of a request that may resume a download.
         :raises AttachmentChanged: if it did, before anything was told to the client; so RevisionGone.
         """
         route = Route(self._cluster)
@@ -213,7 +238,9 @@ class Gateway:
                 stub = await source.measured(None if facts.needs_length else _QUICKLY_INFLATED)
                 plan = plan_delivery(facts, stub, pinned.rev, new_boundary, self._presentation)
             _check_phase(phase, plan, facts, pinned.stub)
-            await deliver(plan, request, source)
+            if wait is not None:
+                wait.planned(plan)
+            await deliver(plan, request, source, None if wait is None else wait.end)
         except RevisionGone:
             if facts.rev is not None:
                 raise NoSuchRevision from None

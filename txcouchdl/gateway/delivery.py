@@ -34,11 +34,14 @@ _LINGER = 15.0
 _log = Logger()
 
 
-async def deliver(plan: DeliveryPlan, request: Request, source: AttachmentSource) -> None:
+async def deliver(
+    plan: DeliveryPlan, request: Request, source: AttachmentSource, begins: Callable[[], object] | None = None
+) -> None:
     """
     Answer a request as planned, to the end or the break. Cancelling it drops the upstream connection.
 
     :param source: of the planned attachment.
+    :param begins: called when a response that takes time begins: from now on it can be no error.
     :raises DownloadError: only as long as nothing has been told to the client.
     """
     if not plan.sends_attachment:
@@ -54,6 +57,8 @@ async def deliver(plan: DeliveryPlan, request: Request, source: AttachmentSource
         return
     first = await source.open(runs[0])
     try:
+        if begins is not None:
+            begins()
         _write_head(plan, request)
         stream = _Stream(request, heads)
         await stream.send(runs, first, source)

@@ -98,6 +98,9 @@ class ErrorAnswer:
 
 # Where nothing is known of how long it will take.
 _SOON = (("Retry-After", "1"),)
+# Seconds: nobody is sent away for longer by a node that may be back at any moment. It is asked again on demand.
+_LONGEST_OUTAGE = 5.0
+_OUTAGES = frozenset({503, 504})
 _BAD_GATEWAY = "CouchDB did not answer as it should."
 
 # The reason of the 403 is couchdb_download_token's, to the letter: programs may look for it.
@@ -149,5 +152,7 @@ def answer_for(error: DownloadError) -> ErrorAnswer:
 
 def _with_retry_after(told: ErrorAnswer, seconds: float) -> ErrorAnswer:
     """Whole seconds (RFC 9110, section 10.2.3), rounded so that nobody comes too early."""
+    if told.status in _OUTAGES:
+        seconds = min(seconds, _LONGEST_OUTAGE)
     others = (each for each in told.headers if each[0] != "Retry-After")
     return evolve(told, headers=(*others, ("Retry-After", str(max(1, math.ceil(seconds))))))

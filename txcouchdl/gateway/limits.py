@@ -39,3 +39,8 @@ class ClientLimits:
         """How many connections one address may have: a sixteenth of all, rounded up, and 8 at least."""
         usual = max(_LEAST_OF_ADDRESS, -(-self.max_connections // _SHARE_OF_ADDRESS))
         return self.max_connections_per_address or usual
+
+    @property
+    def most_waiting(self) -> int:
+        """Requests that may wait for CouchDB to come back, so that most connections remain for others."""
+        return max(1, self.max_connections // 4)

@@ -11,7 +11,7 @@ BAD_REQUEST: Final = ErrorAnswer(400, "bad_request", "The request cannot be read
 LONG_NAME: Final = ErrorAnswer(
     431, "request_header_fields_too_large", f"The name of a header field has more than {LONGEST_NAME} bytes."
 )
-OVERLOADED: Final = ErrorAnswer(503, "service_unavailable", "There are too many connections.", (("Retry-After", "10"),))
+OVERLOADED: Final = ErrorAnswer(503, "service_unavailable", "There are too many connections.", (("Retry-After", "5"),))
 
 
 def refusal(answer: ErrorAnswer, server: str, date: str) -> bytes:
