@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from hypothesis import example, given
 from hypothesis import strategies as st
-from hypothesis.strategies import DrawFn, composite
+from hypothesis.strategies import DrawFn, SearchStrategy, composite
 
 from tests import strategies
 from txcouchdl.options import Options
@@ -33,57 +33,66 @@ _PLAIN: Final = [
         "tcp:1:backlog=x",
         "systemd:x=y",
     ),
-    *(
-        "http://couch:5984",
-        f"http://u:{SECRET}@couch",
-        f"https://u:{SECRET}@[::1]:1/p",
-        f"http://:{SECRET}@h:x",
-        "http://",
-    ),
-    *("ftp://h", f"http://u:{SECRET}@h?q", "http://h:99999", "http://[", f"http://{SECRET}%@h", "//h", "http://h/\n"),
+    *("http://couch:5984", "http://", "ftp://h", "http://h:99999", "http://[", "//h", "http://h/\n", "http://h:x"),
     *("10.0.0.0/8", "::1", "10.0.0.1/8", "unix", "fe80::1%eth0", "256.1.1.1", "::ffff:1.2.3.4/100", "0.0.0.0/0"),
     *("https://www.example.org", "*", "null", "http://h:80", "text/html", "application/pdf; q=1", "a/b/c", "image/*"),
     *("music", "media-*", "[", "**", "a.b.c", "a..b", ".", "download_token", "combined", "json", "-", "--", "=", ","),
     *("\x00", "\n", "\ud800", "\udcff", "é", "x" * 5_000, "%", "{", "}", "{0}", "%s", "/", ".", "..", "~"),
 ]
-_VALUES: Final = st.sampled_from(_PLAIN) | st.text(max_size=12) | strategies.names
+#: The same of the one option that has a secret in it.
+_NODES: Final = [
+    *(f"http://u:{SECRET}@couch", f"https://u:{SECRET}@[::1]:1/p", f"http://:{SECRET}@h:x", f"http://u:{SECRET}@h?q"),
+    *(f"http://{SECRET}%@h", f"http://u:{SECRET}@", f"http://u:{SECRET}@h:99999", f"http://u:{SECRET}@[h"),
+    *(f"http://u:{SECRET}@h,http://u:{SECRET}@h", f"http://u:{SECRET}\n@h", f"http://u:{SECRET}é@h", f"u:{SECRET}@h"),
+]
 
-# These would read files that are not there, or begin to check endpoints; both are tried by name below.
-_NAMES: Final = st.sampled_from([option.name for option in OPTIONS if option.name not in {"config", "check"}])
+_BY_NAME: Final = {option.name: option for option in OPTIONS}
+# Of the others, one is tried by name below, and one looks for endpoints.
+_NAMES: Final = st.sampled_from([name for name in _BY_NAME if name not in {"config", "check"}])
+
+
+def _values_of(name: str) -> SearchStrategy[str]:
+    values = st.sampled_from(_PLAIN) | st.text(max_size=12) | strategies.names
+    return st.sampled_from(_NODES) | values if name == "couchdb" else values
 
 
 @composite
 def _arguments(draw: DrawFn) -> list[str]:
-    name, value = draw(_NAMES), draw(_VALUES)
-    return draw(
-        st.sampled_from([[f"--{name}={value}"], [f"--{name}", value], [f"--{name}"], [value], [f"-{name[0]}", value]])
-    )
+    name = draw(_NAMES)
+    value, letter = draw(_values_of(name)), _BY_NAME[name].short or name[0]
+    ways = [[f"--{name}={value}"], [f"--{name}", value], [f"--{name}"], [f"-{letter}", value], [f"-{letter}{value}"]]
+    return draw(st.sampled_from(ways) | st.lists(st.text(max_size=5), max_size=2))
 
 
-#: What TOML can say, as Python has it; and what cannot be TOML.
-_TOML_VALUES: Final = st.one_of(
-    _VALUES.map(
-        lambda text: '"' + "".join(f"\\u{ord(each):04x}" if ord(each) < 0xD800 else "?" for each in text) + '"'
-    ),
-    st.integers().map(str),
-    st.floats().map(str),
-    st.sampled_from(
-        ["true", "false", "[]", "{}", "[1]", '["a", 1]', "1979-05-27", "inf", "nan", "0x10", "1_000", "[[]]"]
-    ),
+def _quoted(text: str) -> str:
+    """As TOML has it, which knows no half of a surrogate pair."""
+    return '"' + "".join(f"\\U{ord(each):08x}" if not 0xD800 <= ord(each) < 0xE000 else "?" for each in text) + '"'
+
+
+@composite
+def _lines(draw: DrawFn) -> str:
+    """A line of a configuration file, or nearly."""
+    if not draw(st.integers(0, 3)):
+        return draw(
+            st.sampled_from(["[table]", "config = 'x'", "check = true", "#", "=", "a.b = 1", "listen", '"" = 1'])
+        )
+    name = draw(_NAMES)
+    literals = ["true", "false", "[]", "{}", "[1]", '["a", 1]', "1979-05-27", "inf", "nan", "0x10", "1_000", "[[]]"]
+    numbers = st.integers().map(str) | st.floats().map(str)
+    return f"{name} = {draw(_values_of(name).map(_quoted) | numbers | st.sampled_from(literals))}"
+
+
+_FILES: Final = st.one_of(
+    st.lists(_lines(), max_size=4).map(lambda lines: "\n".join(lines).encode("utf-8", "replace")),
+    st.binary(max_size=30),
 )
-_LINES: Final = st.one_of(
-    st.tuples(_NAMES, _TOML_VALUES).map(" = ".join),
-    st.sampled_from(["[table]", "config = 'x'", "check = true", "", "#", "=", "a.b = 1", "listen", '"" = 1', "[[x]]"]),
-)
-_FILES: Final = st.lists(_LINES, max_size=4).map(lambda lines: "\n".join(lines).encode("utf-8", "replace")) | st.binary(
-    max_size=30
-)
-# As the environment of a process may be.
-_VARIABLES: Final = st.dictionaries(
-    st.sampled_from([option.variable for option in OPTIONS if option.name not in {"config", "check"}]),
-    _VALUES.map(lambda text: text.replace("\x00", "")),
-    max_size=3,
-)
+
+
+@composite
+def _environments(draw: DrawFn) -> dict[str, str]:
+    """Variables, as the environment of a process may have them."""
+    names = draw(st.lists(_NAMES, max_size=3, unique=True))
+    return {_BY_NAME[name].variable: draw(_values_of(name)).replace("\x00", "") for name in names}
 
 
 @contextlib.contextmanager
@@ -106,21 +115,21 @@ def settled(arguments: list[str]) -> Settings | str:
 
 @given(
     st.lists(_arguments(), max_size=4).map(lambda parts: [each for part in parts for each in part]),
-    _VARIABLES,
+    _environments(),
     st.none() | _FILES,
 )
 @example([], {}, b"\xff")
 @example([], {}, b"listen = " + b"[" * 5_000)
+@example([], {}, b"couchdb = [[1]]\n")
 @example([], {"COUCHDB_URL": f"http://u:{SECRET}@h, http://u:{SECRET}@h"}, None)
 @example(["--no-such-option"], {}, None)
 def test_whatever_is_said(arguments: list[str], environment: dict[str, str], file: bytes | None) -> None:
-    output = io.StringIO()
-    with TemporaryDirectory() as directory, only(environment), contextlib.redirect_stdout(output):
+    with TemporaryDirectory() as directory, only(environment), contextlib.redirect_stdout(io.StringIO()):
         if file is not None:
             path = Path(directory, "couchdl.toml")
             path.write_bytes(file)
-            arguments = [*arguments, f"--config={path}"]
-        # twistd's own, which end the process by showing something.
+            arguments = [f"--config={path}", *arguments]
+        # Two of twistd's own show something, and end the process.
         result = settled([each for each in arguments if each not in {"--help", "--version"}])
     if isinstance(result, str):
         assert len(result.splitlines()) == 1
