@@ -83,7 +83,7 @@ def beginning(house: House, host: str = HERE) -> Client:
 def assert_refused(client: Client, status: int) -> None:
     got = answer_to(client)
     assert (got.status, got.is_whole, got.is_closed) == (status, True, True)
-    assert (got["Retry-After"], got["Connection"]) == ("10", "close")
+    assert (got["Retry-After"], got["Connection"]) == ("5", "close")
 
 
 def assert_nothing_is_kept(house: House) -> None:
@@ -315,7 +315,7 @@ def test_each_client_of_a_proxy_has_its_limit() -> None:
     refused = house.send(FILE, {"X-Forwarded-For": HERE}, host="10.9.9.9")
     house.network.run()
     got = answer_to(refused)
-    assert (got.status, got["Retry-After"], got.is_closed) == (429, "10", False)
+    assert (got.status, got["Retry-After"], got.is_closed) == (429, "5", False)
     assert len(house.node.asked) == asked
     assert house.log[-1].startswith(f"{HERE} - - ")
     # The connection is the proxy's. It brings another client's request next.

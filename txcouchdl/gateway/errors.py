@@ -109,7 +109,7 @@ _TABLE: dict[type[DownloadError], ErrorAnswer] = {
     TooManyGuesses: ErrorAnswer(429, "too_many_requests", "Too many incorrect download tokens from this address."),
     # It is the address' doing, and not ours: a proxy in front must not take the gateway for broken because of it.
     TooManyConnections: ErrorAnswer(
-        429, "too_many_requests", "There are too many connections from this address.", (("Retry-After", "10"),)
+        429, "too_many_requests", "There are too many connections from this address.", (("Retry-After", "5"),)
     ),
     NoSuchAttachment: ErrorAnswer(404, "not_found", "Document is missing attachment"),
     NoSuchRevision: ErrorAnswer(404, "not_found", "missing"),
