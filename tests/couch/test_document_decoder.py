@@ -417,6 +417,35 @@ def test_a_name_may_be_written_in_any_way() -> None:
         assert document.attachment(name) == documents.parse_stub(name, STUB)
 
 
+@given(strategies.document_bodies(), st.sampled_from(["f", "a", "", "_id", "b"]))
+def test_a_document_with_one_of_its_attachments(body: bytes, name: str) -> None:
+    """It has this one as before, and no other."""
+    for is_large in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(documents, "SMALL_DOCUMENT", -1 if is_large else SMALL_DOCUMENT)
+            try:
+                document = DECODERS[RULES[0]].decode(body, "doc")
+                names = document.attachment_names()
+            except BadDocument:
+                continue
+            only = document.only(name)
+            assert not only.is_large
+            assert only.attachment_names() == [each for each in names if each == name]
+            assert only.has(name) is document.has(name) is (name in names)
+            assert _found(only, name) == _found(document, name)
+            assert (only.rev, only.fields) == (document.rev, document.fields)
+
+
+@pytest.mark.parametrize("stubs", [None, [], "x", 5])
+@pytest.mark.parametrize("length", [0, SMALL_DOCUMENT])
+def test_what_are_no_attachments(stubs: object, length: int) -> None:
+    body = json.dumps({"_id": "doc", "_rev": "1-a", "_attachments": [stubs, "x" * length] if length else stubs})
+    document = at_once(DECODERS[RULES[0]].steps(body.encode(), "doc"))
+    for find in (document.attachment, document.has, document.only):
+        with pytest.raises(BadDocument):
+            find("f")
+
+
 def test_names_with_half_surrogate_pairs() -> None:
     """They are listed as they are, however large the document: no address leads to them."""
     names = ["a\ud800", "\udfff", "\U0010f000 private", "b\ufffd", "\ud800\ud800"]

@@ -18,6 +18,7 @@ from tests.gateway.house import TOKEN, Answer, Client, House, read_answer
 from tests.scripted import Asked, Doc, Mark, Script, Stored, answer
 from txcouchdl.couch.document_memory import DocumentMemory
 from txcouchdl.couch.documents import SMALL_DOCUMENT, Document
+from txcouchdl.couch.health import State
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.gateway.errors import Forbidden, answer_for
 
@@ -168,6 +169,40 @@ def test_a_document_is_gone_when_its_stub_was_taken(query: str) -> None:
         gc.enable()
 
 
+@pytest.mark.parametrize(
+    ("length", "token", "status"), [(1000, "wrong", FORBIDDEN), (MIB, "wrong", FORBIDDEN), (MIB, TOKEN, 404)]
+)
+def test_the_first_document_is_gone_when_a_second_node_is_asked(length: int, token: str, status: int) -> None:
+    """The token does not open it, or it lacks the attachment: then no more is kept of it than that."""
+    house = House(nodes=2)
+    stubs = {f"{number:05}": FILE.stub for number in range(length // 100)}
+    house.node.docs["/db/0"] = large(10, _attachments=stubs)
+    for node in house.nodes:
+        node.faults = partial(_silent_if_second, house)
+    gc.collect()
+    before = large_documents()
+    gc.disable()
+    try:
+        client = house.send(f"/db/0/f?token={token}")
+        house.network.run()
+        assert [len(node.asked) for node in house.nodes] == [1, 1]
+        assert large_documents() == before
+        assert not client.received
+    finally:
+        gc.enable()
+    house.network.pass_time(5)
+    assert answered(client).status == status
+
+
+def _silent_if_second(house: House, _asked: Asked) -> Script | None:
+    return [Mark.SILENCE] if sum(len(node.asked) for node in house.nodes) > 1 else None
+
+
+def large_documents() -> int:
+    """Documents that have stubs, or have not been looked through."""
+    return sum(bool(each.stubs) for each in documents())
+
+
 # --- the queue for it ---------------------------------------------------------------------------------------
 
 
@@ -210,6 +245,32 @@ def test_small_documents_do_not_wait() -> None:
 def _stalled(house: House, asked: Asked) -> Script:
     """All of a document but its end."""
     return [answer(200, house.node.docs[asked.path].json(asked.path[4:]))[:-1], Mark.SILENCE]
+
+
+def test_reads_that_can_be_left_out_are_left_out_while_others_wait() -> None:
+    """A second node is not asked, neither before a refusal nor since the first one takes long."""
+    limits = UpstreamLimits(max_document=2 * MIB, document_memory=2 * MIB, hedge_after=3)
+    house = House(limits=limits, nodes=2)
+    for number in range(2):
+        house.node.docs[f"/db/{number}"] = large(MIB)
+    for node in house.nodes:
+        node.faults = lambda asked: _stalled(house, asked) if asked.path == "/db/0" else None
+    stalled = house.send(f"/db/0/f?token={TOKEN}")
+    house.network.run()
+    waiting = house.send(f"/db/1/f?token={TOKEN}")
+    house.network.run()
+    count = sum(len(node.asked) for node in house.nodes)
+    assert count == 2
+    assert house.ask("/db/doc/f?token=wrong").status == FORBIDDEN
+    house.network.pass_time(7)
+    assert sum(len(node.asked) for node in house.nodes) == count + 1
+    assert {member.health.state for member in house.cluster._members} == {State.UP}
+    stalled.transport.abortConnection()
+    house.network.run()
+    assert answered(waiting).body == FILE.stored
+    assert house.ask("/db/doc/f?token=wrong").status == FORBIDDEN
+    # For an attachment, and for a document at both nodes.
+    assert sum(len(node.asked) for node in house.nodes) == count + 1 + 1 + 2
 
 
 def test_a_wait_that_is_too_long_is_a_503() -> None:

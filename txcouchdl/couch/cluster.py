@@ -32,7 +32,6 @@ from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.nodes import Node
 from txcouchdl.couch.places import Member, Place, Wish
 from txcouchdl.couch.tally import UNCOUNTED, Tally
-from txcouchdl.couch.turns import Turns
 from txcouchdl.couch.wire.line import Lines
 
 #: Seconds after which a client that was refused for want of a place may well find one.
@@ -47,6 +46,7 @@ _Queue = OrderedDict[Deferred[Place], Wish]
 class Cluster:
     """
     :param clients: of the nodes, at least one.
+    :param reader: of documents, that of the clients.
     :ivar size: how many nodes there are.
     :ivar limits: what there is of everything.
     :ivar clock: of all waits.
@@ -65,14 +65,15 @@ class Cluster:
         clock: IReactorTime,
         limits: UpstreamLimits,
         tally: Tally = UNCOUNTED,
-        turns: Turns | None = None,
+        reader: DocumentReader | None = None,
     ) -> None:
         self.clients = tuple(clients)
         self.tally = tally
         self.size = len(clients)
         self.clock = clock
         self.limits = limits
-        self.turns = turns or Turns(clock)
+        self._reader = reader or DocumentReader(DocumentDecoder(), limits, clock, tally)
+        self.turns = self._reader.turns
         self.documents: Gathering[tuple[Document | Absence, Member]] = Gathering(clock)
         self.second_reads: Gathering[tuple[Document | None, Member | None]] = Gathering(clock)
         # The first of them is next in turn.
@@ -109,7 +110,7 @@ class Cluster:
             CouchClient(node, lines, clock, limits.stall_timeout, tally.node(number), reader)
             for number, node in enumerate(nodes)
         ]
-        return cls(clients, clock, limits, tally, reader.turns)
+        return cls(clients, clock, limits, tally, reader)
 
     def likely_place(self, preferred: Member | None, tried: Collection[Member]) -> Place | None:
         """
@@ -123,11 +124,12 @@ class Cluster:
 
     def spare_place(self, avoided: Collection[Member | None]) -> Place | None:
         """
-        Take a place at once for an exchange that could be left out: at a node that is UP, if nobody waits for one.
+        Take a place at once for an exchange that could be left out: at a node that is UP, if nobody waits for one, and
+        no document waits for memory.
 
         :param avoided: nodes where it must not be.
         """
-        if self._committed or self._waiting:
+        if self._committed or self._waiting or self._reader.is_crowded:
             return None
         others = [each for each in self._members if each not in avoided and self._is_best(each, ())]
         # The turns of the nodes stay as they are.

@@ -40,6 +40,11 @@ class DocumentMemory:
         self._waiting: _Queue = OrderedDict()
         self._is_granting = False
 
+    @property
+    def has_queue(self) -> bool:
+        """Whether reads wait."""
+        return bool(self._committed or self._waiting)
+
     async def take(self, count: int, *, is_committed: bool) -> None:
         """
         Take memory, as soon as there is enough. To be given back.

@@ -42,6 +42,11 @@ class DocumentReader:
         self._most = limits.max_document
         self._memory = DocumentMemory(limits.document_memory, limits.queue_timeout, clock, tally)
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether documents wait for memory."""
+        return self._memory.has_queue
+
     async def read(self, answer: Answer, document_id: str, deadlines: Deadlines, *, is_committed: bool) -> Document:
         """
         Read a document that may be large. However this ends, its body is read or dropped.

@@ -187,6 +187,14 @@ class Document:
         """The number before the dash of its revision: how many edits led to it."""
         return int(self.rev.partition("-")[0])
 
+    def has(self, name: str) -> bool:
+        """
+        Whether the document has an attachment of this name, whatever its stub is like.
+
+        :raises BadDocument: if ``_attachments`` is not what CouchDB would write.
+        """
+        return name in self._stubs(name) and not _is_reserved(name)
+
     def attachment(self, name: str) -> AttachmentStub | None:
         """
         The stub of one attachment, or ``None`` if the document has no attachment of this name.
@@ -203,6 +211,15 @@ class Document:
         :raises BadDocument: if ``_attachments`` is not what CouchDB would write.
         """
         return [name for name in self._stubs() if not _is_reserved(name)]
+
+    def only(self, name: str) -> "Document":
+        """
+        The same document with this one of its attachments, if it has it. It takes little memory.
+
+        :raises BadDocument: if ``_attachments`` is not what CouchDB would write.
+        """
+        stub = self._stubs(name).get(name)
+        return evolve(self, stubs={} if stub is None else {name: stub.copy() if isinstance(stub, Raw) else stub})
 
     def indexed(self) -> "Document":
         """

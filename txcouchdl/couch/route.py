@@ -55,10 +55,12 @@ class Route:
     a document.
 
     :ivar tally: the cluster's.
+    :ivar turns: the cluster's.
     """
 
     def __init__(self, cluster: Cluster) -> None:
         self.tally = cluster.tally
+        self.turns = cluster.turns
         self._cluster = cluster
         self._clock = cluster.clock
         # Where it goes now, and where not.

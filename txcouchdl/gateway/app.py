@@ -183,7 +183,7 @@ class Gateway:
         base = site.url(f"{document_path(address.database, address.document_id)}/")
         completed = partial(self._learned.completed, address)
         steps = plan_page(facts, address, document, base, completed)
-        answer(await self._cluster.turns.run(steps) if document.is_large else at_once(steps), request)
+        answer(await route.turns.run(steps) if document.is_large else at_once(steps), request)
 
     async def _serve_in_time(
         self, request: GatewayRequest, address: AttachmentAddress, facts: RequestFacts, wait: ResumeWait
@@ -258,7 +258,7 @@ class Gateway:
             document = await _revision(route, where, facts.rev)
         if document.is_large:
             # To look through it takes milliseconds.
-            await self._cluster.turns.wait()
+            await route.turns.wait()
         stub = self._learned.completed(where, _stub(document, address))
         return PinnedAttachment(address, document.rev, stub), phase
 

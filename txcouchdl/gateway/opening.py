@@ -53,18 +53,25 @@ class DocumentOpener:
         read = where if is_allowed else self._decoys.of(where)
         current = await _current(route, read, is_allowed)
         document = current if isinstance(current, Document) else None
-        is_open = opens(document)
-        if is_open and is_allowed and document is not None and _has(document, address):
-            return document
+        is_open = opens(document) and is_allowed
         generation = generation_of(current)
-        # Documents may be large: one that does not open is let go before another is read.
+        # Documents may be large: none is kept while another is read.
         del current
-        if not is_open:
+        if document is None or not is_open:
             document = None
+        elif isinstance(address, DocumentAddress):
+            return document
+        else:
+            if document.is_large:
+                # To look through it takes milliseconds.
+                await route.turns.wait()
+                document = document.only(address.attachment)
+            if document.has(address.attachment):
+                return document
         newer = await route.newer_document(read.database, read.document_id, generation)
-        if newer is not None:
-            document = newer if opens(newer) else None
-        return document if is_allowed else None
+        if newer is None:
+            return document
+        return newer if opens(newer) and is_allowed else None
 
 
 async def _current(route: Route, read: DocumentAddress, is_allowed: bool) -> Document | Absence:
@@ -78,7 +85,3 @@ async def _current(route: Route, read: DocumentAddress, is_allowed: bool) -> Doc
         if is_allowed:
             raise
     return Absence.GONE
-
-
-def _has(document: Document, address: AttachmentAddress | DocumentAddress) -> bool:
-    return isinstance(address, DocumentAddress) or document.attachment(address.attachment) is not None
