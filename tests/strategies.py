@@ -729,13 +729,13 @@ class GuessStep:
     Something that happens to the window of an address.
 
     :ivar seconds: before it; less than 0 if the clock is set back.
-    :ivar what: ``admit``, or what comes of a token: ``right``, ``wrong``, or ``known``, which is a wrong one that was
+    :ivar event: ``admit``, or the outcome of a token: ``right``, ``wrong``, or ``known``, which is a wrong one that was
         right before.
     :ivar which: of the tokens under way, modulo their number.
     """
 
     seconds: float
-    what: str
+    event: str
     which: int = 0
 
 
@@ -749,8 +749,8 @@ guess_steps: Final = st.lists(
     max_size=60,
 )
 
-#: What somebody does who guesses, again and again: guess so often at once, or wait: for seconds, for the next turn
-#: (``None``), until nothing is known of him any more (infinity), or until shortly before that (minus infinity).
+#: A guesser's habits, to be repeated: guess so often at once, or wait: for some seconds, for the next turn (``None``),
+#: until the window is over (infinity), or until shortly before that (minus infinity).
 guess_cycles: Final = st.lists(
     st.integers(1, 70) | st.sampled_from([None, None, float("inf"), float("-inf")]) | st.floats(0.01, 70.0),
     min_size=1,

@@ -60,7 +60,7 @@ def test_both_count_together(tables: tuple[GuessTable, GuessTable]) -> None:
         == other.admit(other.name("192.0.2.1"), 3, _NOW)
         == Wait(1, is_full=True)
     )
-    # A turn is one turn, whoever takes it.
+    # One turn is one turn in both.
     assert isinstance(one.admit(one.name("192.0.2.1"), 3, _NOW + 1), Ticket)
     assert other.admit(other.name("192.0.2.1"), 3, _NOW + 1) == Wait(2, is_full=True)
 
@@ -68,7 +68,7 @@ def test_both_count_together(tables: tuple[GuessTable, GuessTable]) -> None:
 def test_a_ticket_that_is_taken_back_leaves_nothing(
     tables: tuple[GuessTable, GuessTable], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who has the right tokens takes no place from those who are to be remembered."""
+    """Clients with right tokens take no place from addresses that are to be remembered."""
     monkeypatch.setattr(guess_table, "_BUCKETS", 1)
     one, other = (table.windows for table in tables)
     _fill(one, "192.0.2.1")
@@ -112,6 +112,9 @@ def test_the_window_that_ends_first_makes_room(monkeypatch: pytest.MonkeyPatch) 
     _fill(windows, "a0", now=_NOW + 31.5)
     _fill(windows, "b", now=_NOW + 32)
     assert [number for number in range(32) if not _is_known(windows, f"a{number}")] == [1]
+    # A ticket of an address that has been forgotten takes nobody's place.
+    windows.take_back(windows.name("a1"), Ticket(_NOW + 1, None), _NOW + 32)
+    assert [number for number in range(32) if not _is_known(windows, f"a{number}")] == [1]
     # Those of a2 and a3 are over by then.
     _fill(windows, "c", now=_NOW + 63.5)
     _fill(windows, "d", now=_NOW + 63.5)
@@ -152,7 +155,7 @@ def test_an_address_whose_slot_is_nonsense_waits_no_longer_than_others(tries: li
 
 @pytest.mark.parametrize("back", [10, 100, 3600, 10**7])
 def test_a_clock_that_is_set_back_holds_nobody_off_for_longer(back: int) -> None:
-    """Whatever was written before. Here, of somebody who has been guessing for two hours."""
+    """Not even an address that has been guessing for two hours."""
     windows, now = GuessTable.own().windows, _NOW
     _fill(windows, "192.0.2.1", 2, now)
     for _ in range(1440):
@@ -208,7 +211,7 @@ def test_a_success_is_remembered_for_one_to_two_periods(start: float) -> None:
     successes = GuessTable.own().successes
     mark = successes.mark(_DOCUMENT, b"secret")
     successes.remember(mark, start)
-    # As long as it is shown within that time, it goes on.
+    # Each use within that time prolongs it.
     for number in range(5):
         assert successes.includes(mark, start + number * PERIOD)
     assert not successes.includes(mark, start + 6 * PERIOD)
@@ -233,7 +236,7 @@ def test_many_successes_take_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> 
         assert successes.includes(mark, _NOW)
     assert sum(successes.includes(mark, _NOW) for mark in marks) > 380
     assert sum(successes.includes(mark, _NOW) for mark in marks[:150]) > 90
-    # What has not been shown for long gives way first.
+    # Secrets that have not been used for long give way first.
     later = [successes.mark(_DOCUMENT, b"later %d" % number) for number in range(100)]
     for mark in later:
         successes.remember(mark, _NOW + 5 * PERIOD)

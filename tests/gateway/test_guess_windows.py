@@ -139,13 +139,13 @@ def test_a_clock_that_is_set_back(back: float) -> None:
 @given(st.integers(1, 4), guess_steps)
 @example(1, [GuessStep(0.0, "wrong"), GuessStep(-0.25, "wrong"), GuessStep(60.0, "right")])
 def test_whatever_comes_in_whatever_order(limit: int, steps: list[GuessStep]) -> None:
-    """Counts stay counts, no wait is longer than the longest, and who waits as told is admitted."""
+    """Counts stay counts, no wait is longer than the longest, and after its wait a token is admitted."""
     window, now = Window.begin(_NOW), _NOW
     tickets: list[Ticket] = []
     for step in steps:
         now += step.seconds
         window = window.at(now)
-        if step.what == "admit":
+        if step.event == "admit":
             after, verdict = window.admit(limit, now)
             if isinstance(verdict, Ticket):
                 tickets.append(verdict)
@@ -157,11 +157,11 @@ def test_whatever_comes_in_whatever_order(limit: int, steps: list[GuessStep]) ->
                     later = now + verdict.seconds + 1e-6
                     assert isinstance(_verdict(window, limit, later), Ticket)
             window = after
-        elif step.what == "known":
+        elif step.event == "known":
             window = window.with_wrong(None, limit, now)
         elif tickets:
             ticket = tickets.pop(step.which % len(tickets))
-            is_right = step.what == "right"
+            is_right = step.event == "right"
             window = window.without(ticket, now) if is_right else window.with_wrong(ticket, limit, now)
         assert 0 <= window.wrong <= window.admitted
         assert window.began <= now < window.ends <= now + WINDOW
@@ -174,8 +174,8 @@ def test_whatever_comes_in_whatever_order(limit: int, steps: list[GuessStep]) ->
     st.integers(1, 4), st.lists(st.sampled_from([0.0, 0.25, 1.0, 30.0, 59.75, 60.0]) | st.floats(0, 120), max_size=40)
 )
 @example(2, [0.0, 60.0 - 0.25, 0.5])
-def test_nobody_who_keeps_to_the_limit_waits(limit: int, steps: list[float]) -> None:
-    """Who is wrong no more often than that in any minute."""
+def test_an_address_that_keeps_to_the_limit_never_waits(limit: int, steps: list[float]) -> None:
+    """One with no more wrong tokens than that in any minute."""
     window, now, wrong = Window.begin(_NOW), _NOW, list[float]()
     for step in steps:
         now += step
@@ -186,7 +186,7 @@ def test_nobody_who_keeps_to_the_limit_waits(limit: int, steps: list[float]) -> 
 
 def _most(limit: int) -> int:
     """
-    Guesses that are possible in an hour, whatever somebody does.
+    Return the number of guesses that are possible in an hour, in whatever order.
 
     A window of an address with k turns lasts at least a minute and the sum of k delays, which is k seconds or more. So
     behind one another, windows let through no more than the greater of one guess a second and the limit a minute. The
@@ -203,7 +203,7 @@ def _most(limit: int) -> int:
 @example(1, [1, None])
 @example(5, [5, None, 1, None, 1, None, 1, float("inf")])
 def test_how_many_guesses_are_possible_in_an_hour(limit: int, cycle: list[int | float | None]) -> None:
-    """Whatever somebody does, in any hour."""
+    """In any hour, in whatever order they come."""
     window, now, guesses = Window.begin(_NOW), _NOW, list[float]()
     for step in range(5000):
         action = cycle[step % len(cycle)]

@@ -47,12 +47,12 @@ def _send(house: House, target: str = "/db/doc/f?token=wrong", method: str = "GE
 
 
 def _answer(client: Client, method: str = "GET") -> Answer | None:
-    """What a client has got, or ``None`` as long as it waits."""
+    """The answer that a client has received; ``None`` as long as it waits."""
     return read_answer(client.received, method, client.is_closed) if client.received else None
 
 
 def _statuses(clients: Sequence[Client]) -> list[int | None]:
-    """Of those who wait it is ``None``."""
+    """The statuses that clients have received; ``None`` for clients that wait."""
     return [None if answer is None else answer.status for answer in map(_answer, clients)]
 
 
@@ -131,7 +131,7 @@ def test_a_flood_from_many_connections_gets_no_further(house: House) -> None:
     assert counted(house.table)["wrong_tokens_total"] == 60
 
 
-# Who has the right one.
+# Right tokens.
 
 
 def test_a_right_token_waits_for_its_turn_and_for_no_longer(house: House) -> None:
@@ -161,7 +161,7 @@ def test_a_right_token_waits_for_its_turn_and_for_no_longer(house: House) -> Non
     ids=["token", "link", "link of a document"],
 )
 def test_what_has_been_right_never_waits(house: House, known: str) -> None:
-    """A player that seeks, hour after hour, beside somebody who guesses all the time."""
+    """A player that seeks, hour after hour, behind the same address as a guesser."""
     assert _answer(_send(house, known)).status == 200  # type: ignore[union-attr]
     for _ in range(20):
         _use_up(house)
@@ -217,7 +217,7 @@ def test_a_crowd_with_right_tokens_waits_for_no_turns(house: House) -> None:
     house.assert_at_rest()
 
 
-# Who leaves, and who fails.
+# Clients that leave, and requests that fail.
 
 
 def test_a_client_that_leaves_while_it_waits(house: House) -> None:
@@ -272,7 +272,7 @@ def test_a_bearer_token_is_a_guess_too(house: House) -> None:
     assert _statuses(clients) == [403] * 60 + [None]
 
 
-# What it tells.
+# What must not show.
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -355,7 +355,7 @@ def test_whatever_answers_to_a_decoy_it_is_the_same_403(house: House, status: in
     assert house.get("f").body == b"bytes"
 
 
-# Whom it is about.
+# Addresses.
 
 
 def test_another_address_is_not_held_up(house: House) -> None:

@@ -41,7 +41,7 @@ class _Counting(Tally):
 
 @define(eq=False)
 class _Request:
-    """A request that has come, and what has come of it."""
+    """A request, and its outcome."""
 
     answering: "Deferred[Any]" = field(factory=Deferred)
     outcomes: list[str | Failure] = field(factory=list)
@@ -128,7 +128,7 @@ def tables(request: pytest.FixtureRequest) -> Iterator[list[GuessTable]]:
     os.close(descriptor)
 
 
-# --- who waits ----------------------------------------------------------------------------------------------
+# --- waiting ------------------------------------------------------------------------------------------------
 
 
 def test_past_the_limit_guesses_wait_for_their_turns(gate: _Gate) -> None:
@@ -176,7 +176,7 @@ def test_addresses_that_count_as_one(gate: _Gate, one: str, other: str, is_the_s
 
 
 def test_a_secret_that_was_right_does_not_wait(gate: _Gate) -> None:
-    """Whatever address it comes from; and not behind those who wait."""
+    """Whatever address it comes from; and it overtakes all that wait."""
     assert gate.ask(b"right", "192.0.2.99").outcome == "right"
     gate.use_up()
     waiting = [gate.ask() for _ in range(LONGEST_QUEUE + 1)]
@@ -185,7 +185,7 @@ def test_a_secret_that_was_right_does_not_wait(gate: _Gate) -> None:
     assert outcomes(waiting) == ["waits"] * LONGEST_QUEUE + ["TooManyGuesses"]
     for request in waiting[:-1]:
         request.answering.cancel()
-    # For days, as long as it is shown.
+    # For days, as long as it is used.
     for _ in range(10):
         gate.clock.advance(PERIOD)
         gate.use_up()
@@ -283,8 +283,8 @@ def test_an_answer_at_another_process_is_noticed_soon() -> None:
 # --- queues -------------------------------------------------------------------------------------------------
 
 
-def test_whoever_has_the_right_one_behind_those_who_have_not(gate: _Gate) -> None:
-    """He waits for no more than the stated time, and all behind him go on at once, as far as they are right."""
+def test_a_right_one_behind_many_wrong_ones(gate: _Gate) -> None:
+    """It waits for no more than the stated time."""
     gate.right = {b"right", b"right too"}
     gate.use_up()
     for _ in range(10):
@@ -316,7 +316,7 @@ def test_a_right_one_lets_the_next_one_go(gate: _Gate) -> None:
     gate.assert_at_rest()
 
 
-def test_those_who_show_the_same_go_together(gate: _Gate) -> None:
+def test_requests_with_the_same_secret_go_together(gate: _Gate) -> None:
     gate.use_up()
     same = [gate.ask(b"right"), gate.ask(b"wrong"), gate.ask(b"right"), gate.ask(b"right")]
     gate.clock.advance(1)
@@ -340,7 +340,7 @@ def test_a_client_that_leaves_gives_its_place_to_the_next(gate: _Gate) -> None:
 
 
 def test_nobody_holds_turns_by_leaving(gate: _Gate) -> None:
-    """Who joins and leaves, again and again, moves no turn."""
+    """Joining and leaving, again and again, moves no turn."""
     gate.use_up()
     for _ in range(100):
         gate.ask().answering.cancel()
@@ -380,14 +380,14 @@ def test_all_queues_together_have_an_end() -> None:
     assert outcomes(waiting) == ["waits"] * 7 + ["TooManyGuesses"] * 3
     waiting[3].answering.cancel()
     assert gate.ask(client=addresses[8]).outcome == "waits"
-    # Of whom nothing wrong is known, is not held up; nor is who has a right one that is known.
+    # Addresses without wrong ones are not held up, nor are secrets that are known.
     assert gate.ask(b"right", "192.0.2.99").outcome == "right"
     assert gate.ask(b"right", addresses[0]).outcome == "right"
     gate.clock.pump([0.5] * 60)
     gate.assert_at_rest()
 
 
-def test_whose_turn_does_not_come_is_refused(gate: _Gate) -> None:
+def test_a_request_is_refused_if_its_turn_does_not_come(gate: _Gate) -> None:
     """Where answers do not come, and nothing is known to be wrong."""
     gate.is_slow = True
     crowd = [gate.ask() for _ in range(10)]
@@ -403,7 +403,7 @@ def test_whose_turn_does_not_come_is_refused(gate: _Gate) -> None:
 
 
 def test_two_processes_take_turns() -> None:
-    """And in each of them nobody waits for longer than is said."""
+    """And in each of them no request waits for longer than the stated time."""
     descriptor = new_table()
     gate = _Gate(3, [shared_table(descriptor), shared_table(descriptor)])
     gate.use_up()
@@ -437,8 +437,8 @@ def test_clocks_that_are_set_hold_nobody_up_for_longer(gate: _Gate) -> None:
 
 # --- in an hour ---------------------------------------------------------------------------------------------
 
-#: What docs/security.rst says of the default limit: of somebody who does not pause, of somebody who stops at the limit
-#: and waits until the minute is over, and of anybody (for that see test_guess_windows.py).
+#: The figures of docs/security.rst for the default limit: without a pause; with a stop at the limit until the minute is
+#: over; and at most (for that see test_guess_windows.py).
 _FLOOD, _PATIENT, _MOST = 781, 3600, 3721
 
 

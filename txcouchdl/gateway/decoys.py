@@ -22,7 +22,7 @@ _DIGEST_LENGTH: Final = 8
 
 
 class Decoys:
-    """Decoys whose names depend on a key that nobody knows."""
+    """Decoys with names made from a random key."""
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(_KEY_LENGTH)

@@ -1,5 +1,5 @@
 """
-What is known of addresses and of secrets that were right, in memory of fixed size.
+The addresses and the right secrets that the gateway remembers, in memory of fixed size.
 
 One process has it for itself; several workers share it, and then count together. It lies in memory as a key, which
 nobody outside knows, the windows of addresses, and the recent successes. Addresses and secrets stand in it as keyed
@@ -57,7 +57,7 @@ _NO_LOCK: Final = nullcontext()
 
 class GuessTable:
     """
-    :param memory: :data:`SIZE` bytes: the key, and then zeros or what other processes have written.
+    :param memory: :data:`SIZE` bytes: the key, then zeros or the entries of other processes.
     :param lock: held for some microseconds where a window is changed.
     :ivar windows: of addresses.
     :ivar successes: of secrets.
@@ -157,7 +157,7 @@ class RecentSuccesses:
     """
     Secrets that opened a document recently.
 
-    What this says never opens anything: it is about the order of requests alone. So no lock is needed; if two processes
+    An entry never opens anything: it decides about the order of requests alone. So no lock is needed; if two processes
     write into one place at the same time, at worst a success is forgotten. Where all places of a row are taken, one of
     its successes is replaced.
     """

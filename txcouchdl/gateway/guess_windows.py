@@ -1,7 +1,7 @@
 """
 When one address may have its next token compared. Pure.
 
-A window is what the gateway knows of one address. An address with a full window has its tokens compared one after the
+A window holds the counts of one address. An address with a full window has its tokens compared one after the
 other. The states of a window, by its two counts:
 
 ``open``
@@ -13,9 +13,9 @@ other. The states of a window, by its two counts:
     As many as the limit were wrong. The next one waits for its turn. Turns are 1 s apart at first, then 2 s, 4 s and
     5 s, and 5 s from then on.
 
-A token that turns out to be right leaves no trace: it is taken out of the count, and the next turn begins. So does one
-that could not be compared. One whose client left before it was compared counts as wrong, or leaving would be a way
-around the limit.
+A token that turns out to be right leaves no trace: it is taken out of the count, and the next turn begins. So does a
+token that could not be compared. If the client leaves before its token is compared, the token counts as wrong;
+otherwise leaving would be a way around the limit.
 
 A window is over a minute after its first token. One that had a wrong token past the limit is over a minute after the
 last of these, so that an address that goes on guessing stays in it. Then the next token begins a new window.

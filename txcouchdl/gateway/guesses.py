@@ -82,7 +82,7 @@ class RateLimiter:
         Wait until a secret may be compared. Its document must not be read before.
 
         :param client: the address that sent it, as :meth:`.TrustedProxies.client_of` has it. One of IPv6 counts as all
-            of its /64, which is what one customer has.
+            of its /64: so much one customer has.
         :param secret: a token, or the signature of a link.
         :return: the context in which to compare it.
         :raises TooManyGuesses: if too many wait already, or if its turn did not come in time.
@@ -130,7 +130,7 @@ class RateLimiter:
         """Return the name in the table of all addresses that count as one with a client's."""
         return self._windows.name(customer_of(client))
 
-    # What came of an attempt.
+    # Outcomes of an attempt.
 
     def succeeded(self, attempt: "Attempt") -> None:
         """Remember a right secret."""
@@ -157,7 +157,7 @@ class RateLimiter:
             self._take_back(attempt, attempt.ticket)
 
     def abandoned(self, attempt: "Attempt") -> None:
-        """Count a secret whose client left: leaving must not be a way around the limit."""
+        """Count the secret of a client that left: leaving must not be a way around the limit."""
         if attempt.ticket is not None:
             self._windows.count_wrong(attempt.customer, attempt.ticket, self._limit, self._clock.seconds())
 
