@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from attrs import Factory as Default
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.protocol import Factory, Protocol
 
 from tests.network import End
@@ -146,6 +146,7 @@ class ScriptedNode(Factory):
     :ivar membership: the answer to ``/_membership``.
     :ivar asked: all requests so far, but those for ``/_up`` and ``/_membership``.
     :ivar probes: those for ``/_up``.
+    :ivar ignores_ranges: whether the model answers a range with all bytes, as express-pouchdb does.
     """
 
     docs: dict[str, Doc] = Default(dict)
@@ -153,6 +154,7 @@ class ScriptedNode(Factory):
     faults: Callable[[Asked], Script | None] = lambda _: None
     up: Script = (answer(200, b'{"status":"ok","seeds":{}}'),)
     membership: Script = (membership(3, 3),)
+    ignores_ranges: bool = False
     asked: list[Asked] = field(factory=list)
     probes: list[Asked] = field(factory=list)
 
@@ -178,7 +180,7 @@ class ScriptedNode(Factory):
         attachment = doc.attachments.get(unquote(name)) if doc is not None else None
         if attachment is None:
             return answer(404, b'{"error":"not_found","reason":"missing"}\n')
-        return attachment_answer(attachment, asked)
+        return attachment_answer(attachment, without_range(asked) if self.ignores_ranges else asked)
 
     def _revision(self, path: str, asked: Asked) -> Doc | None:
         current = self.docs.get(path)
@@ -191,6 +193,11 @@ class ScriptedNode(Factory):
 def _rev(asked: Asked) -> str | None:
     _, _, query = asked.target.partition("?")
     return next((unquote(pair[4:]) for pair in query.split("&") if pair.startswith("rev=")), None)
+
+
+def without_range(asked: Asked) -> Asked:
+    """The same request, as a node reads it that ignores ranges."""
+    return evolve(asked, headers={name: value for name, value in asked.headers.items() if name != "range"})
 
 
 def attachment_answer(attachment: Stored, asked: Asked, headers: dict[str, str] | None = None) -> bytes:

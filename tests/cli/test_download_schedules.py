@@ -35,6 +35,7 @@ from tests.gateway.house import GATEWAY_PORT, TOKEN, House
 from tests.scripted import Stored
 from tests.strategies import fault_lists
 from txcouchdl.cli.outcomes import Trouble
+from txcouchdl.couch.limits import UpstreamLimits
 
 NOISE: Final = random.Random(33).randbytes(30_000)
 TEXT: Final = NOISE[:5000].hex().encode()
@@ -52,10 +53,15 @@ def url(name: str) -> str:
 
 
 class Scene:
-    """A gateway, a proxy before it, and somebody who downloads."""
+    """
+    A gateway, a proxy before it, and somebody who downloads.
 
-    def __init__(self, directory: Path, schedule: Schedule) -> None:
-        self.house = House(dict(STORED))
+    :param has_ranges: whether the gateway has, behind nodes that ignore them.
+    """
+
+    def __init__(self, directory: Path, schedule: Schedule, has_ranges: bool = True) -> None:
+        self.house = House(dict(STORED), limits=UpstreamLimits(most_skipped=10_000))
+        self.house.node.ignores_ranges = not has_ranges
         self.desk = Desk(directory, network=self.house.network)
         self.proxy = FaultyProxy(self.desk.network.endpoint(GATEWAY_PORT), schedule, self.desk.network)
         self.desk.network.listen(PROXY_PORT, self.proxy)
@@ -81,12 +87,14 @@ class Scene:
     fault_lists(len(NOISE), max_faults=4),
     st.integers(1, 5),
     st.sampled_from([500, 5000, 10**6]),
+    st.booleans(),
 )
-@example(name="text", faults=[Cut(0), Corrupt(0, 1), AnswerStatus(401)], connections=1, least=500)
-def test_any_schedule(name: str, faults: list[Fault], connections: int, least: int) -> None:
+@example(name="text", faults=[Cut(0), Corrupt(0, 1), AnswerStatus(401)], connections=1, least=500, has_ranges=True)
+@example(name="noise", faults=[], connections=4, least=500, has_ranges=False)
+def test_any_schedule(name: str, faults: list[Fault], connections: int, least: int, has_ranges: bool) -> None:
     schedule = Schedule.of(*faults)
     with TemporaryDirectory() as directory:
-        scene = Scene(Path(directory), schedule)
+        scene = Scene(Path(directory), schedule, has_ranges)
         if not scene.get(name, connections=connections, least=least):
             schedule.decide = lambda _: NoFault()
             assert scene.get(name, connections=connections, least=least)
@@ -122,6 +130,28 @@ def test_lies(seed: int, rate: float, name: str) -> None:
     with TemporaryDirectory() as directory:
         scene = Scene(Path(directory), Schedule.seeded(seed, rate, _lie))
         scene.get(name, connections=3, least=1000)
+
+
+@FEWER
+@given(st.integers(0, 150), st.integers(0, 150), st.integers(1, 4))
+def test_nodes_that_ignore_ranges_for_a_while(begin: int, end: int, connections: int) -> None:
+    """They do so in the midst of a download, which is interrupted then; the next run completes it."""
+    with TemporaryDirectory() as directory:
+        scene = Scene(Path(directory), Schedule.of())
+        left = iter(range(begin))
+        running = scene.desk.start(url("noise"), "noise", connections=connections, least=1000)
+        scene.desk.network.run(lambda: next(left, None) is None)
+        scene.house.node.ignores_ranges = True
+        left = iter(range(end))
+        scene.desk.network.run(lambda: next(left, None) is None)
+        running.cancel()
+        try:
+            scene.desk.wait_for(running)
+        except CancelledError:
+            assert "noise" not in scene.desk.names or scene.desk.read("noise") == NOISE
+        else:
+            return
+        assert scene.get("noise", connections=connections, least=1000)
 
 
 @FEWER

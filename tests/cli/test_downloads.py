@@ -28,6 +28,7 @@ from txcouchdl.cli.record import read_record
 from txcouchdl.cli.spans import Spans
 from txcouchdl.cli.verify import Stopped
 from txcouchdl.cli.versions import Promise
+from txcouchdl.protocol.ranges import ByteRange
 
 NOISE = random.Random(31).randbytes(20_000)
 OTHER = random.Random(32).randbytes(20_000)
@@ -395,6 +396,147 @@ def test_without_ranges_it_begins_anew(tmp_path: Path) -> None:
     assert len(server.asked) == 4
 
 
+@pytest.mark.parametrize("after", [0, 500, 1000, 5000, 19_999])
+@pytest.mark.parametrize("times", [0, 1, 3])
+def test_a_server_that_ignores_ranges_now_completes_what_is_there(tmp_path: Path, times: int, after: int) -> None:
+    """What is there stays, and is not brought anew, however often all of it breaks off."""
+    server = FileServer(NOISE)
+    desk = desk_for(tmp_path, server)
+    begin(server, desk)
+    server.has_ranges = False
+    server.before = lambda asked: _broken(server, asked, after) if len(server.asked) <= times else None
+    desk.notes.count = 0
+    assert desk.get() == Saved(str(tmp_path / "file.bin"), len(NOISE), "sha-256")
+    assert_saved(desk, NOISE)
+    assert server.ranges == ["bytes=1000-1999", *[None] * times]
+    assert desk.notes.count == len(NOISE) - 1000
+
+
+@pytest.mark.parametrize("how", [Mark.SILENCE, Mark.CLOSE])
+def test_what_is_there_survives_a_server_that_ignores_ranges(tmp_path: Path, how: Mark) -> None:
+    """It has them again at the next run, which needs the rest only."""
+    server = FileServer(NOISE)
+    desk = desk_for(tmp_path, server)
+    begin(server, desk)
+    server.has_ranges = False
+    cut(server, 5000, how=how)
+    running = desk.start()
+    desk.network.run()
+    running.cancel()
+    with pytest.raises(CancelledError):
+        desk.wait_for(running)
+    assert_begun(desk)
+    server.asked.clear()
+    server.has_ranges, server.before = True, lambda _: None
+    assert desk.get(connections=1).verified_by == "sha-256"
+    assert server.ranges[0] == "bytes=5000-5999"
+    assert_saved(desk, NOISE)
+
+
+def test_a_server_that_ignores_some_ranges(tmp_path: Path) -> None:
+    """Several connections bring parts of it; one gets all of it, and what all have brought stays."""
+    server = FileServer(NOISE)
+    asked = iter(range(100))
+
+    def forget(_: Asked) -> None:
+        server.has_ranges = next(asked) < 3
+
+    server.before = forget
+    desk = desk_for(tmp_path, server)
+    assert desk.get(connections=4).verified_by == "sha-256"
+    assert_saved(desk, NOISE)
+    assert server.ranges[-1] is None
+    assert server.ranges.count(None) == 1
+    assert desk.notes.count == len(NOISE)
+
+
+def test_all_of_another_version_is_no_completion(tmp_path: Path) -> None:
+    server = FileServer(NOISE)
+    desk = desk_for(tmp_path, server)
+    begin(server, desk)
+    server.has_ranges = False
+
+    def change(asked: Asked) -> Script | None:
+        if len(server.asked) > 1:
+            server.content, server.etag = OTHER, '"version-2"'
+            return None
+        return _broken(server, asked, 5000)
+
+    server.before = change
+    assert desk.get().verified_by == "sha-256"
+    assert_saved(desk, OTHER)
+    assert len(desk.notes.said) == 1
+
+
+def test_what_is_there_and_wrong_is_found_out(tmp_path: Path) -> None:
+    """By the digest of what is completed. Then all of it comes."""
+    server = FileServer(NOISE)
+    desk = desk_for(tmp_path, server)
+    begin(server, desk)
+    part = tmp_path / "file.bin.part"
+    part.write_bytes(b"wrong" + part.read_bytes()[5:])
+    server.has_ranges = False
+    assert desk.get().verified_by == "sha-256"
+    assert_saved(desk, NOISE)
+    assert len(desk.notes.said) == 1
+
+
+def test_a_digest_that_comes_with_all_of_it(tmp_path: Path) -> None:
+    server = FileServer(NOISE, digests=())
+    desk = desk_for(tmp_path, server)
+    begin(server, desk)
+    server.has_ranges, server.digests = False, ("md5",)
+    assert desk.get().verified_by == "md5"
+    assert_saved(desk, NOISE)
+    assert {asked.method for asked in server.asked} == {"GET"}
+
+
+def test_of_all_of_it_no_more_is_read_than_is_missing(tmp_path: Path) -> None:
+    server = FileServer(NOISE)
+    desk = desk_for(tmp_path, server)
+    begin(server, desk)
+    part, state = tmp_path / "file.bin.part", tmp_path / "file.bin.part.state"
+    part.write_bytes(NOISE[:1000] + bytes(4000) + NOISE[5000:])
+    record = read_record(state.read_bytes())
+    assert record is not None
+    state.write_bytes(evolve(record, done=Spans([ByteRange(0, 999), ByteRange(5000, 19_999)])).write())
+    server.has_ranges = False
+    cut(server, 5000, how=Mark.SILENCE)
+    assert desk.get().verified_by == "sha-256"
+    assert_saved(desk, NOISE)
+    assert desk.network.seconds() < 1
+
+
+def test_all_of_it_that_is_too_short(tmp_path: Path) -> None:
+    """By its framing it is all; by what is known of the version it is not."""
+    server = FileServer(NOISE)
+    desk = desk_for(tmp_path, server)
+    begin(server, desk)
+    head, _, rest = chunked(NOISE[:5000]).partition(b"\r\n")
+    server.before = lambda _: [head + b'\r\nETag: "version-1"\r\n' + rest + b"0\r\n\r\n"]
+    with pytest.raises(Passing, match="broke off"):
+        desk.get()
+    assert_begun(desk)
+    assert len(server.asked) > 2
+
+
+def test_what_was_taken_from_all_of_it_is_saved_meanwhile(tmp_path: Path) -> None:
+    server = FileServer(NOISE)
+    desk = desk_for(tmp_path, server)
+    begin(server, desk)
+    server.has_ranges = False
+    cut(server, 5000, how=Mark.SILENCE)
+    running = desk.start()
+    desk.network.run()
+    desk.network.pass_time(2)
+    record = read_record((tmp_path / "file.bin.part.state").read_bytes())
+    assert record is not None
+    assert record.done == Spans([ByteRange(0, 4999)])
+    running.cancel()
+    with pytest.raises(CancelledError):
+        desk.wait_for(running)
+
+
 def _broken(server: FileServer, asked: Asked, after: int) -> Script:
     (whole,) = server.answer(asked)
     assert isinstance(whole, bytes)
@@ -604,7 +746,7 @@ def test_a_login_page_instead_of_all_of_it(tmp_path: Path) -> None:
     desk = desk_for(tmp_path, server)
     begin(server, desk)
     server.has_ranges = False
-    server.before = lambda _: None if len(server.asked) == 1 else [answer(200, PORTAL)]
+    server.before = lambda asked: _broken(server, asked, 5000) if len(server.asked) == 1 else [answer(200, PORTAL)]
     with pytest.raises(Unusable, match="not what answered before"):
         desk.get()
     assert_begun(desk)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
@@ -83,11 +83,14 @@ class Opened:
     node = "n0"
     tally = UNCOUNTED
     hedge = lambda *_: None  # noqa: E731
+    are_ranges_ignored = False
 
     def __init__(self, request: Request, sent: bytes) -> None:
+        self.request = request
         self._wire = Wire()
-        head = AnswerHead(206, {}, Framing.LENGTH, request.count, request.is_closing)
-        self._body = Body(cast(Connection, self._wire), head, request.is_closing)
+        is_closing = request.is_closing or request.is_counted
+        head = AnswerHead(206, {}, Framing.LENGTH, request.count, is_closing)
+        self._body = Body(cast(Connection, self._wire), head, is_closing)
         self._sent = sent
 
     def deliver(self, protocol: Any) -> None:
@@ -114,12 +117,14 @@ class Path:
     A way in which stored bytes become wanted ones.
 
     :ivar ranges: of identity bytes; ``None`` for all.
+    :ivar is_ignored: whether nodes send all bytes instead of a range.
     """
 
     stored: bytes
     identity: bytes
     stub: AttachmentStub
     ranges: tuple[ByteRange, ...] | None
+    is_ignored: bool = False
 
     @property
     def right(self) -> bytes:
@@ -127,7 +132,17 @@ class Path:
         return b"".join(self.identity[each.first : each.last + 1] for each in ranges)
 
     def request(self) -> Request:
-        return plan_reading(self.stub, self.ranges).request(0)
+        return self.answered(plan_reading(self.stub, self.ranges).request(0))
+
+    def answered(self, request: Request) -> Request:
+        """The request that a node answers."""
+        return request.whole if self.is_ignored else request
+
+    @property
+    def needed(self) -> int:
+        """How many bytes of the body are read: those that prove the wanted ones included."""
+        count = self.request().count
+        return min(count, self.ranges[-1].last + 1 + LONGEST) if self.is_ignored and self.ranges is not None else count
 
     def sent(self, request: Request) -> bytes:
         wanted = request.byte_range
@@ -142,6 +157,7 @@ class Path:
         clock, left, got, ends = Clock(), iter(deaths), bytearray(), list[bool]()
 
         async def open_body(request: Request, _: Patience) -> OpenedBody:
+            request = self.answered(request)
             right = self.sent(request)
             death = next(left, None)
             return cast(OpenedBody, Opened(request, right if death is None else death.of(right)))
@@ -173,6 +189,10 @@ def _identity(*ranges: tuple[int, int]) -> Path:
     return _path(NOISE, NOISE, Storage.IDENTITY, *ranges)
 
 
+def _ignored(*ranges: tuple[int, int]) -> Path:
+    return evolve(_identity(*ranges), is_ignored=True)
+
+
 def _gzip(*ranges: tuple[int, int]) -> Path:
     return _path(gzip.compress(TEXT), TEXT, Storage.COMPRESSED, *ranges)
 
@@ -192,6 +212,15 @@ PATHS = {
     "several ranges to the end": _identity((1000, 1099), (_LAST - 5000, _LAST - 4500), (_LAST - 300, _LAST)),
     "several ranges nearly to the end": _identity((1000, 1099), (_LAST - 600, _LAST - 500), (_LAST - 300, _LAST - 2)),
     "the first byte and the last": _identity((0, 0), (_LAST, _LAST)),
+    "range to the end, ignored": _ignored((1000, _LAST)),
+    "suffix of 600, ignored": _ignored((_LAST - 599, _LAST)),
+    "last byte, ignored": _ignored((_LAST, _LAST)),
+    "just without a margin, ignored": _ignored((1000, _LAST - LONGEST + 1)),
+    "just with a margin, ignored": _ignored((1000, _LAST - LONGEST)),
+    "inner range, ignored": _ignored((1000, 3000)),
+    "first byte, ignored": _ignored((0, 0)),
+    "several ranges, ignored": _ignored((1000, 1099), (1200, 1200), (2500, 3000)),
+    "several ranges to the end, ignored": _ignored((1000, 1099), (_LAST - 5000, _LAST - 4500), (_LAST - 300, _LAST)),
     "gzip whole": _gzip(),
     "gzip to the end": _gzip((1000, len(TEXT) - 1)),
     "gzip inner range": _gzip((1000, 15_000)),
@@ -216,7 +245,7 @@ def _deaths(count: int) -> Iterator[Death]:
 def test_a_node_that_dies_at_any_of_the_last_bytes(name: str) -> None:
     """The next node has them all."""
     path = PATHS[name]
-    wrong = [death for death in _deaths(path.request().count) if path.read(death) != (path.right, True)]
+    wrong = [death for death in _deaths(path.needed) if path.read(death) != (path.right, True)]
     assert not wrong
 
 
@@ -227,7 +256,7 @@ def test_a_node_that_dies_at_any_of_the_last_bytes(name: str) -> None:
 def test_nodes_that_die_one_after_the_other(name: str, deaths: list[tuple[int, int]]) -> None:
     """Right bytes to the end, or fewer and no end."""
     path = PATHS[name]
-    count = path.request().count
+    count = path.needed
     got, is_whole = path.read(*(Death(max(0, count - missing), length) for missing, length in deaths))
     assert path.right.startswith(got)
     assert is_whole <= (got == path.right)

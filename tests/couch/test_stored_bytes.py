@@ -40,10 +40,12 @@ class Upstream:
     node = "n0"
     tally = UNCOUNTED
     hedge = lambda *_: None  # noqa: E731
+    are_ranges_ignored = False
 
-    def __init__(self, missing: int) -> None:
+    def __init__(self, request: Request) -> None:
         self.transfer: Transfer | None = None
-        self.missing = missing
+        self.request = request
+        self.missing = request.count
         self.is_flowing = True
         self.is_vacated = False
 
@@ -110,7 +112,7 @@ class Reader:
 
     def opened(self) -> Upstream:
         """The node answers."""
-        upstream = Upstream(self.asked[-1].count)
+        upstream = Upstream(self.asked[-1])
         self.opening.pop().callback(cast(Body, upstream))
         return upstream
 
@@ -233,3 +235,32 @@ def test_dropped_it_says_nothing_more() -> None:
     assert (reader.received, reader.is_complete, reader.failure) == (received, False, None)
     assert upstream.is_vacated
     assert not reader.clock.getDelayedCalls()
+
+
+def test_a_consumer_that_goes_in_the_last_bytes_gets_no_more() -> None:
+    """Where the last byte of all ends a body at once: those held back may not follow."""
+    told: list[str] = []
+
+    class Gone:
+        def released(self, stored: bytes) -> None:
+            told.append("released")
+            transfer.drop()
+
+        def passed(self, count: int) -> None: ...
+
+        def completed(self, tail: bytes) -> None:
+            told.append("completed")
+
+        def failed(self, error: UpstreamFailure) -> None:
+            told.append("failed")
+
+        def silent(self) -> None: ...
+
+        def woke(self) -> None: ...
+
+    transfer = Transfer(len(DATA), False, 30.0, 0.0, Clock(), Gone(), is_counted=True)
+    stub = AttachmentStub("f", None, Digest(hashlib.md5(DATA).digest()), Storage.IDENTITY, len(DATA), len(DATA))
+    upstream = Upstream(plan_reading(stub, None).request(0))
+    upstream.deliver(transfer)
+    upstream.send(DATA)
+    assert told == ["released"]

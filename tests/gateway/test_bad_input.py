@@ -287,7 +287,7 @@ def test_a_bug_of_ours_is_a_clean_500(house: House, monkeypatch: pytest.MonkeyPa
     def broken(*_args: object) -> None:
         raise ZeroDivisionError("innards")
 
-    monkeypatch.setattr("txcouchdl.gateway.app.plan_delivery", broken)
+    monkeypatch.setattr("txcouchdl.gateway.responder.plan_delivery", broken)
     with logged() as events:
         got = house.get("f")
     assert (got.status, json.loads(got.body)["error"]) == (500, "internal_server_error")

@@ -142,6 +142,7 @@ class Plot:
     :ivar faults: of one schedule for all nodes, or of one for each.
     :ivar spares_documents: whether only attachments have faults.
     :ivar is_direct: whether bytes may go past the gateway.
+    :ivar ignoring: how many of the nodes ignore ranges.
     """
 
     nodes: int
@@ -149,6 +150,7 @@ class Plot:
     spares_documents: bool
     downloads: Sequence[tuple[Ask, Mood]]
     is_direct: bool = False
+    ignoring: int = 0
 
 
 _names = st.sampled_from(LARGE) | st.sampled_from(sorted(IDENTITY))
@@ -209,6 +211,7 @@ def limits(draw: DrawFn) -> UpstreamLimits:
         queue_timeout=draw(st.sampled_from([1.0, 10.0])),
         short=draw(st.sampled_from([0, 2**17])),
         worth_bypassing=draw(st.sampled_from([2**12, 2**18])),
+        most_skipped=draw(st.sampled_from([2**12, 2**18, 2**27])),
     )
 
 
@@ -276,6 +279,8 @@ def play(plot: Plot, limits: UpstreamLimits) -> Scene:
     spares = _is_no_attachment if plot.spares_documents else lambda _: False
     schedules = [Schedule.of(*faults, spares=spares) for faults in plot.faults]
     house = House(dict(STORED), nodes=plot.nodes, limits=limits, is_direct=plot.is_direct)
+    for node in house.nodes[: plot.ignoring]:
+        node.ignores_ranges = True
     proxies = put_before(house, schedules if len(schedules) == plot.nodes else schedules * plot.nodes)
     readers = [Reader(house.network, ask, mood) for ask, mood in plot.downloads]
     with logged() as events:
@@ -453,6 +458,7 @@ def plots(draw: DrawFn, *, detectable: bool) -> Plot:
         spares_documents=not detectable or draw(st.sampled_from([True, True, False])),
         downloads=downloads,
         is_direct=draw(st.booleans()),
+        ignoring=draw(st.sampled_from([0, 0, 1, nodes])),
     )
 
 

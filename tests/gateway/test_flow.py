@@ -297,6 +297,10 @@ def _reader_of(data: bytes) -> tuple[AttachmentReader, Protocol]:
     class Opened:
         deliver = staticmethod(transfers.append)
         tally = UNCOUNTED
+        are_ranges_ignored = False
+
+        def __init__(self, request: Request) -> None:
+            self.request = request
 
         def rest(self, _: object) -> None: ...
 
@@ -304,8 +308,8 @@ def _reader_of(data: bytes) -> tuple[AttachmentReader, Protocol]:
 
         def vacate(self) -> None: ...
 
-    async def open_body(_request: Request, _patience: Patience) -> Body:
-        return cast(Body, Opened())
+    async def open_body(request: Request, _patience: Patience) -> Body:
+        return cast(Body, Opened(request))
 
     reader = AttachmentReader("f", plan_reading(stub, None), open_body, UpstreamLimits(), Clock())
     reader.open(is_committed=False)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from tests.gateway.house import TOKEN, Answer, House, are_decoys, logged
 from tests.scripted import Doc, Mark, Stored
 from txcouchdl.couch.documents import Document
-from txcouchdl.gateway.app import _QUICKLY_INFLATED
 from txcouchdl.gateway.plan import QUICKLY_READ
 from txcouchdl.gateway.request import field_lines
+from txcouchdl.gateway.responder import _QUICKLY_INFLATED
 
 DATA = bytes(range(256)) * 41
 TEXT = "".join(f"line {number}\n" for number in range(3000)).encode()
@@ -206,7 +206,7 @@ def test_nor_if_there_is_much_to_inflate(
     monkeypatch: pytest.MonkeyPatch, house: House, less: int, expected: tuple[int, bytes]
 ) -> None:
     """A few bytes may be the gzip of any number."""
-    monkeypatch.setattr("txcouchdl.gateway.app._QUICKLY_INFLATED", len(TEXT) - less)
+    monkeypatch.setattr("txcouchdl.gateway.responder._QUICKLY_INFLATED", len(TEXT) - less)
     answer = house.get("encoded", "bytes=10-19")
     assert (answer.status, answer.body) == expected
     assert answer.is_whole

@@ -23,6 +23,7 @@ from attrs import evolve
 
 from txcouchdl.cli.asking import Means, Source, dropped_on_error, part_of, range_fields
 from txcouchdl.cli.client import Answer
+from txcouchdl.cli.filling import Filling
 from txcouchdl.cli.heads import Head
 from txcouchdl.cli.locations import Location
 from txcouchdl.cli.outcomes import (
@@ -30,6 +31,7 @@ from txcouchdl.cli.outcomes import (
     Changed,
     LocalTrouble,
     Passing,
+    RangesIgnored,
     Saved,
     Trouble,
     WrongDigest,
@@ -73,6 +75,8 @@ class Download:
         self._promise = evolve(promise or Promise(), tag=location.pin)
         # The last version that was accepted, by this run or by the one before it.
         self._before: Version | Resumable | None = None
+        # Whether the server serves ranges, as far as is known.
+        self._has_ranges = True
         self._source = Source(means, location)
 
     async def run(self) -> Saved:
@@ -110,6 +114,13 @@ class Download:
             try:
                 version, length = await self._bring(part, is_new, is_whole)
                 return await self._finish(part, version, length)
+            except RangesIgnored as change:
+                # What is there is of the version that comes. It stays.
+                changes -= 1
+                if changes < 0:
+                    raise
+                is_new, self._has_ranges = False, False
+                self._means.watcher.say(f"{self._place.shown}: {change.sentence}: completing it from that")
             except Changed as change:
                 if isinstance(change, WrongDigest):
                     damages -= 1
@@ -149,14 +160,30 @@ class Download:
             return await self._begin(part)
         version = Resumable(record.etag, record.length, record.digests)
         self._before = version
+        if not self._has_ranges:
+            return await self._fill(part, record, version, None)
         wanted = self._first_missing(record.done, record.length)
         answer = await self._source.insist("GET", range_fields(wanted, version))
         with dropped_on_error(answer):
-            found = part_of(version, answer, wanted)
+            try:
+                found = part_of(version, answer, wanted)
+            except RangesIgnored:
+                return await self._fill(part, record, version, answer)
             version.require(found)
             self._promise.require(found)
             known = evolve(version, digests={**version.digests, **found.digests})
             return await self._bring_ranges(part, record, known, answer)
+
+    async def _fill(self, part: Part, record: Record, version: Resumable, answer: Answer | None) -> tuple[Version, int]:
+        """
+        Complete what is there from all bytes, since the server ignores ranges.
+
+        :param answer: brings them; ``None`` to ask for them.
+        """
+        self._promise.require(Version(version.validator, version.length, version.digests))
+        self._means.watcher.sized(version.length, record.done.count)
+        digests = await Filling(self._means, self._source, part, record, version).bring(answer)
+        return Version(version.validator, version.length, digests), version.length
 
     def _recalled(self, part: Part) -> Record | None:
         """

@@ -63,6 +63,10 @@ class BadRanges(Changed):
     """Other bytes come than were asked for: of this server, only whole files can be believed."""
 
 
+class RangesIgnored(BadRanges):
+    """All bytes of the right version come where some were asked for: what is there can be completed from them."""
+
+
 class WrongDigest(Changed):
     """All of it is there, and it is not what the server says that it is."""
 

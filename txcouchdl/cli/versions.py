@@ -6,7 +6,7 @@ from typing import Final, NoReturn
 from attrs import field, frozen
 
 from txcouchdl.cli.heads import Head
-from txcouchdl.cli.outcomes import BadRanges, Changed, Passing, Refused, Unusable
+from txcouchdl.cli.outcomes import BadRanges, Changed, Passing, RangesIgnored, Refused, Unusable
 from txcouchdl.protocol.ranges import ByteRange
 
 # What may be otherwise at the next try.
@@ -133,11 +133,12 @@ def part_version(head: Head, asked: ByteRange) -> Version:
 def raise_for_whole(version: Resumable, head: Head) -> NoReturn:
     """
     :param head: of a 200 where a range was asked for on condition of a version.
-    :raises Changed: saying what that means.
+    :raises RangesIgnored: if it is of that version.
+    :raises Changed: if it is of another.
     :raises Unusable: if it is none of this file.
     """
     if head.validator == version.validator:
-        raise BadRanges("the server sends all of the file, and not the part that was asked for")
+        raise RangesIgnored("the server sends all of the file, and not the part that was asked for")
     require_no_less(version, whole_version(head))
     raise Changed("the file has changed on the server")
 

@@ -21,11 +21,13 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from txcouchdl.couch.errors import UpstreamFailure
+from txcouchdl.couch.intake import Intake
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.opened_body import Body
 from txcouchdl.couch.reading import Request
 from txcouchdl.couch.relay import Outlet
 from txcouchdl.couch.transfer import Transfer
+from txcouchdl.couch.verifying import Tail, Verifier
 from txcouchdl.couch.wire.pipes import Tap
 
 
@@ -41,11 +43,14 @@ class StreamOwner(Interface):
     def released(self, stream: "BodyStream", new: bytes) -> None:
         """Take the next bytes that were not known."""
 
+    def satisfied(self, stream: "BodyStream") -> None:
+        """All wanted bytes were released, and only others follow."""
+
     def passed(self, stream: "BodyStream", count: int) -> None:
         """Count bytes that have left by the outlet."""
 
-    def completed(self, stream: "BodyStream", tail: bytes) -> None:
-        """Judge the last bytes that were not known: see :class:`~txcouchdl.couch.transfer.Receiver`."""
+    def completed(self, stream: "BodyStream", tail: Tail) -> None:
+        """Judge the last bytes: see :class:`~txcouchdl.couch.transfer.Receiver`."""
 
     def lost(self, stream: "BodyStream", error: UpstreamFailure) -> None:
         """The body is lost, and its place given back."""
@@ -64,17 +69,20 @@ class BodyStream:
     """
     See the module.
 
-    :param request: that the body answers.
+    :ivar request: that the body is to answer, and then the one that it answers.
+    :param verifier: of all streams of the owner.
     :ivar body: while it flows.
     """
 
-    def __init__(self, request: Request, limits: UpstreamLimits, clock: IReactorTime, owner: StreamOwner) -> None:
+    def __init__(
+        self, request: Request, verifier: Verifier, limits: UpstreamLimits, clock: IReactorTime, owner: StreamOwner
+    ) -> None:
         self.request = request
+        self._verifier = verifier
         self._limits = limits
         self._clock = clock
         self._owner = owner
-        # Bytes that are known, and that the transfer has still to bring again.
-        self._skip = request.skip
+        self._intake = Intake(request)
         self._is_paused = False
         self._opening: Deferred[Body] | None = None
         self.body: Body | None = None
@@ -94,10 +102,18 @@ class BodyStream:
     def _opened(self, body: Body) -> None:
         self._opening = None
         self.body = body
+        limits, request = self._limits, body.request
+        self.request, self._intake = request, Intake(request)
+        self._verifier.begin(request)
         self._owner.opened(self, body)
-        limits, request = self._limits, self.request
         self._transfer = transfer = Transfer(
-            request.count, request.is_closing, limits.stall_timeout, limits.hedge_after, self._clock, self
+            request.count,
+            request.is_closing,
+            limits.stall_timeout,
+            limits.hedge_after,
+            self._clock,
+            self,
+            is_counted=request.is_counted,
         )
         body.deliver(transfer)
         if self._is_paused:
@@ -129,8 +145,18 @@ class BodyStream:
 
     @property
     def missing(self) -> int:
-        """Bytes that have not come yet; 0 while it is being opened."""
-        return 0 if self._transfer is None else self._transfer.missing
+        """
+        Bytes that have not come yet, and may pass this process by; 0 while it is being opened, and if some of them are
+        not new, or have to be verified here.
+        """
+        has_to_see = self._intake.drops_bytes or self._verifier.has_to_see_all
+        return 0 if self._transfer is None or has_to_see else self._transfer.missing
+
+    @property
+    def is_dear(self) -> bool:
+        """Whether it is kept however long its reader pauses: another one would bring too much again."""
+        is_far = self._intake.position > self._limits.most_skipped
+        return is_far and self.body is not None and self.body.are_ranges_ignored
 
     def bypass(self, outlet: Outlet, tap: Tap | None) -> None:
         """See :meth:`.Transfer.bypass`."""
@@ -164,16 +190,21 @@ class BodyStream:
     # What the transfer tells: see its Receiver.
 
     def released(self, stored: bytes) -> None:
-        new = self._without_known(stored)
+        self._verifier.feed(self._intake.position, stored)
+        new = self._intake.take(stored)
         if new:
             self._owner.released(self, new)
+            if self._intake.is_satisfied and self._transfer is not None:
+                self._owner.satisfied(self)
 
     def passed(self, count: int) -> None:
         # Whatever is known was skipped before.
+        self._intake.passed(count)
         self._owner.passed(self, count)
 
     def completed(self, tail: bytes) -> None:
-        self._owner.completed(self, self._without_known(tail))
+        position = self._intake.position
+        self._owner.completed(self, Tail(position, tail, self._intake.take(tail)))
 
     def failed(self, error: UpstreamFailure) -> None:
         self.lose(error)
@@ -185,8 +216,3 @@ class BodyStream:
 
     def woke(self) -> None:
         self._owner.woke(self)
-
-    def _without_known(self, stored: bytes) -> bytes:
-        known = min(self._skip, len(stored))
-        self._skip -= known
-        return stored[known:] if known else stored

@@ -31,6 +31,7 @@ from txcouchdl.couch.hedging import Hedges
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.nodes import Node
 from txcouchdl.couch.places import Member, Place, Wish
+from txcouchdl.couch.range_support import RangeSupport
 from txcouchdl.couch.tally import UNCOUNTED, Tally
 from txcouchdl.couch.wire.line import Lines
 
@@ -53,6 +54,7 @@ class Cluster:
     :ivar documents: reads of documents that are under way.
     :ivar second_reads: those of documents that another node does not have, or not as they are wanted.
     :ivar clients: of the nodes.
+    :ivar ranges: which nodes ignore ranges.
     :ivar tally: is told what may be counted.
     :ivar checks: of the nodes, as long as exchanges with them begin.
     :ivar hedges: of exchanges; ``None`` if there are none: with a single node, or by the limits.
@@ -74,6 +76,7 @@ class Cluster:
         self.limits = limits
         self._reader = reader or DocumentReader(DocumentDecoder(), limits, clock, tally)
         self.turns = self._reader.turns
+        self.ranges: RangeSupport[Member] = RangeSupport(self.size, clock.seconds)
         self.documents: Gathering[tuple[Document | Absence, Member]] = Gathering(clock)
         self.second_reads: Gathering[tuple[Document | None, Member | None]] = Gathering(clock)
         # The first of them is next in turn.

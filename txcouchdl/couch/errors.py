@@ -59,6 +59,10 @@ class BadUpstream(UpstreamFailure):
     """An answer that is not what was asked for: another status, range, entity-tag, length, body or document."""
 
 
+class RangesIgnored(BadUpstream):
+    """All nodes that can be asked send all bytes instead of a range, and the caller was not prepared for that."""
+
+
 class UnprovenEnd(BadUpstream):
     """A body of the promised length whose tail could be an error text. A second read of the tail tells."""
 

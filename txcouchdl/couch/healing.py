@@ -7,16 +7,14 @@ has been told to the client (:meth:`StoredBytes.commit`) only a few attempts are
 :mod:`~txcouchdl.couch.attempts`.
 
 *Parking.* When nobody wants bytes for a while, the transfer is dropped, and its connection and place with it; another
-one goes on when somebody does.
+one goes on when somebody does. A transfer that is dear to begin anew is dropped only for a request that waits.
 
 *Hedging.* When no byte comes for ``--hedge-after``, the same bytes are asked for at a second node as well
 (:mod:`~txcouchdl.couch.hedging`). The first of the two streams to bring a new byte goes on, and the other is dropped
 with all that it may still bring. If the first one is lost meanwhile, the second one goes on in its place.
 
-*Verifying.* The digest is computed over the released bytes, whichever transfer brought them. The last bytes are
-released only if it is right. If it is wrong, they are read once more: an error text of the right length may stand in
-their place (FINDINGS, section 0, point 1). A range to the end of an attachment has no digest. If an error text could
-stand in its last bytes, they are read again until two reads agree: see :mod:`~txcouchdl.couch.tail_proof`.
+*Verifying.* The last bytes are released only if they prove to be the attachment's (:mod:`~txcouchdl.couch.verifying`).
+If they do not, they are read again.
 """
 
 from collections.abc import Callable, Coroutine
@@ -38,7 +36,7 @@ from txcouchdl.couch.reading import Reading, Request
 from txcouchdl.couch.relay import Outlet
 from txcouchdl.couch.second_stream import SecondStream
 from txcouchdl.couch.tally import UNCOUNTED, HedgeKind, Tally
-from txcouchdl.couch.verifying import Verifier
+from txcouchdl.couch.verifying import Tail, Verifier
 
 _log = Logger()
 
@@ -85,7 +83,7 @@ class StoredBytes:
         self._limits = limits
         self._clock = clock
         self._receiver = receiver
-        self._verifier = Verifier(reading.digest)
+        self._verifier = Verifier(reading)
         # Stored bytes released so far.
         self._known = 0
         self.is_committed = False
@@ -135,7 +133,8 @@ class StoredBytes:
         self._is_resting = True
         if self._stream is not None:
             self._stream.rest(self._park)
-        self._parking = self._clock.callLater(self._limits.park_after, self._park_in_time)
+        if self._stream is None or not self._stream.is_dear:
+            self._parking = self._clock.callLater(self._limits.park_after, self._park_in_time)
 
     def resume(self) -> None:
         """Read on, if paused."""
@@ -154,9 +153,7 @@ class StoredBytes:
             self._open()
 
     def bypass(self, outlet: Outlet) -> None:
-        """
-        Let bytes leave by an outlet, past this process, where that can be. Whatever was released has been written.
-        """
+        """Let bytes leave by an outlet, past this process, where that can be. What was released has been written."""
         if self._stream is not None and self._reading.may_bypass(self._stream.missing, self._limits):
             self._stream.bypass(outlet, self._verifier.tap)
 
@@ -176,7 +173,7 @@ class StoredBytes:
         self._stream.open(Deferred.fromCoroutine(self._open_body(self._stream.request, self)))
 
     def _new_stream(self) -> BodyStream:
-        return BodyStream(self._reading.request(self._known), self._limits, self._clock, self)
+        return BodyStream(self._reading.request(self._known), self._verifier, self._limits, self._clock, self)
 
     def opened(self, stream: BodyStream, body: Body) -> None:
         """See :class:`~txcouchdl.couch.body_stream.StreamOwner`; so the others."""
@@ -287,17 +284,20 @@ class StoredBytes:
         self._attempts.progress(len(new))
         self._receiver.released(new)
 
+    def satisfied(self, stream: BodyStream) -> None:
+        self._complete(b"")
+
     def passed(self, stream: BodyStream, count: int) -> None:
         self._known += count
         self._attempts.progress(count)
         self._receiver.passed(count)
 
-    def completed(self, stream: BodyStream, tail: bytes) -> None:
+    def completed(self, stream: BodyStream, tail: Tail) -> None:
         if stream is self._second.stream:
             self._take_over()
-        problem = self._verifier.problem(tail, stream.request)
+        problem = self._verifier.problem(stream.request, tail)
         if problem is None:
-            self._complete(tail)
+            self._complete(tail.new)
             return
         stream.distrust()
         stream.lose(problem)

@@ -18,6 +18,8 @@ class UpstreamLimits:
         client that reads nothing keeps so much of our memory.
     :ivar worth_bypassing: bytes of a body for which it pays to let them go past this process: from some 300 KiB on
         nothing is cheaper (measured).
+    :ivar most_skipped: bytes that an attachment may have for ranges of it to be served where nodes ignore ranges: each
+        range is read from the first byte on. It is also the most that a paused client may make us read again.
     :ivar max_upstream: exchanges with one node at the same time.
     :ivar queue_timeout: seconds to wait for one of these, or for memory for a document, before a request is refused.
     :ivar max_inflations: passes over compressed attachments that inflate bytes for nobody, at the same time: see
@@ -34,6 +36,7 @@ class UpstreamLimits:
     give_way_after: float = 0.25
     short: int = 128 * 2**10
     worth_bypassing: int = 256 * 2**10
+    most_skipped: int = 128 * 2**20
     max_upstream: int = 256
     queue_timeout: float = 15.0
     max_inflations: int = 16

@@ -38,18 +38,23 @@ class Body:
     """
     A body that was opened, and holds a place at its node until it is vacated.
 
-    :param request: that it answers.
+    :ivar request: the request that it answers: one for all bytes if the node ignores ranges.
     """
 
     _head: BodyHead
     _place: Place
-    _request: Request
+    request: Request
     _origin: Origin
 
     @property
     def node(self) -> str:
         """Where it comes from, for the log."""
         return str(self._place.member.client)
+
+    @property
+    def are_ranges_ignored(self) -> bool:
+        """Whether no node serves ranges, so that another body begins at the first byte."""
+        return self._origin.cluster.ranges.is_lost
 
     @property
     def tally(self) -> Tally:
@@ -68,7 +73,7 @@ class Body:
 
         async def collect_at(place: Place) -> bytes:
             is_here = place is self._place
-            head = self._head if is_here else await self._origin.open_at(place.member, self._request)
+            head = self._head if is_here else await self._origin.open_at(place.member, self.request)
             return await head.collect(count, digest)
 
         race = Race(collect_at, self._place_elsewhere, lambda _: self._overtaken(), self._failed)
@@ -103,12 +108,13 @@ class Body:
 
     def open_elsewhere(self, request: Request) -> "Deferred[Body] | None":
         """
-        Ask another node for some bytes of the same attachment.
+        Ask another node for some bytes of the same attachment, or for all of them, if nodes ignore ranges.
 
         :return: ``None`` if there is no place for it now. Fails with an UpstreamFailure.
         """
         place = self._place_elsewhere()
-        return None if place is None else Deferred.fromCoroutine(self._open_at(place, request))
+        asked = request.whole if self.are_ranges_ignored and request.byte_range is not None else request
+        return None if place is None else Deferred.fromCoroutine(self._open_at(place, asked))
 
     async def _open_at(self, place: Place, request: Request) -> "Body":
         try:
@@ -125,6 +131,11 @@ class Body:
     def wake(self) -> None:
         """Somebody does."""
         self._place.wake()
+
+    def abandon(self) -> None:
+        """Drop the body, which nobody has begun to read, and give back the place."""
+        self._head.abandon()
+        self._place.vacate()
 
     def vacate(self) -> None:
         """Give back the place: the body is over."""

@@ -3,12 +3,12 @@ What to ask CouchDB for, to read the wanted bytes of an attachment: from their b
 transfer left off.
 
 Where stored bytes are wanted bytes, it is these. Where they are gzip, it is all of them: CouchDB has no ranges there.
-What is known of them already is read again and skipped.
+What is known of them already is read again and skipped. So it is where a node ignores ranges.
 """
 
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from txcouchdl.couch.client import BodyHead
 from txcouchdl.couch.decoding import (
@@ -39,6 +39,8 @@ class Request:
     :ivar skip: how many of them, from the first, are known already.
     :ivar is_closing: whether the body ends where the node closes the connection, so that surplus bytes show. This
         proves no end: an error text may fill the body to its length.
+    :ivar wanted: how many bytes are wanted behind the known ones, if others may follow; ``None`` for all.
+    :ivar is_counted: whether the last byte ends the body, whatever comes behind it, because a digest proves the end.
     """
 
     byte_range: ByteRange | None
@@ -46,11 +48,41 @@ class Request:
     skip: int
     is_closing: bool
     _stub: AttachmentStub
+    wanted: int | None = None
+    is_counted: bool = False
 
     @property
     def is_gzip(self) -> bool:
         """Whether they are gzip, and to be asked for as such."""
         return self._stub.storage is not Storage.IDENTITY
+
+    @property
+    def whole(self) -> "Request":
+        """The request for all stored bytes that a node answers instead of this one, if it ignores ranges."""
+        return evolve(
+            self,
+            byte_range=None,
+            count=self._stub.stored_length,
+            skip=self.skip if self.byte_range is None else self.byte_range.first,
+            is_closing=False,
+            is_counted=self.is_closing,
+        )
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether it is for a range that is less than all bytes: a whole body ignores that."""
+        return self.byte_range is not None and self.count < self._stub.stored_length
+
+    def answered_by(self, head: BodyHead) -> "Request | None":
+        """
+        Return the request that an answer is for: this one, or the one for all bytes if the node ignores the range.
+
+        :return: ``None`` if it is for neither. :meth:`problem` says why.
+        """
+        if self.problem(head) is None:
+            return self
+        whole = self.whole
+        return whole if self.byte_range is not None and whole.problem(head) is None else None
 
     def problem(self, head: BodyHead) -> str | None:
         """What is wrong with an answer, in words of ours; ``None`` if it promises what was asked for."""
@@ -153,9 +185,9 @@ class Reading:
         the attachment there is no room for the margin.
         """
         if missing.last + HELD_BACK >= self.stub.stored_length:
-            return Request(missing, missing.length, 0, True, self.stub)
+            return Request(missing, missing.length, 0, True, self.stub, missing.length)
         asked = ByteRange(missing.first, missing.last + HELD_BACK)
-        return Request(asked, asked.length, 0, False, self.stub)
+        return Request(asked, asked.length, 0, False, self.stub, missing.length)
 
 
 def plan_reading(stub: AttachmentStub, ranges: Run | None) -> Reading:

@@ -3,7 +3,7 @@ The way of one response to CouchDB: to one node, as long as that works, and to a
 """
 
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Final, TypeVar
 
 from twisted.internet import defer
@@ -15,6 +15,7 @@ from txcouchdl.couch.cluster import Cluster
 from txcouchdl.couch.documents import Absence, Document
 from txcouchdl.couch.errors import (
     BadUpstream,
+    RangesIgnored,
     RevisionGone,
     UnreadableDocument,
     UpstreamFailure,
@@ -170,27 +171,65 @@ class Route:
         place.vacate()
         return document
 
-    async def attachment(self, address: AttachmentAddress, rev: str, request: Request, patience: Patience) -> Body:
+    async def attachment(
+        self, address: AttachmentAddress, rev: str, request: Request, patience: Patience, *, takes_whole: bool = False
+    ) -> Body:
         """
-        Open the body that a request is for.
+        Open the body that a request is for. Nodes that ignore ranges are asked for one where no other can be.
 
+        :param takes_whole: whether a body of all bytes may come instead of a range: see :attr:`Request.whole`.
+        :raises RangesIgnored: if that comes, and may not.
         :raises BadUpstream: if nobody answers as the request expects it.
         :raises RevisionGone: if no node has this revision with this attachment.
         """
 
         async def open_at(member: Member, request: Request) -> BodyHead:
-            return await self._ask_member(member, lambda client: _open(client, address, rev, request))
+            head, _ = await self._ask_member(member, lambda client: _open(client, address, rev, request))
+            return head
 
-        head, place = await self._ask(lambda client: _open(client, address, rev, request), patience, HedgeKind.HEAD)
-        return Body(head, place, request, Origin(self._cluster, self.leave, open_at))
+        ignoring = [*self._cluster.ranges.ignoring] if request.is_partial else []
+        while True:
+            (head, answered), place = await self._ask(
+                lambda client: _open(client, address, rev, request, may_be_whole=True),
+                patience,
+                HedgeKind.HEAD,
+                ignoring,
+            )
+            body = Body(head, place, answered, Origin(self._cluster, self.leave, open_at))
+            if not request.is_partial:
+                return body
+            self._note_range(place.member, is_served=answered is request)
+            is_settled = place.member in ignoring or self._cluster.ranges.is_lost
+            if answered is request or (is_settled and takes_whole):
+                return body
+            body.abandon()
+            if is_settled:
+                raise RangesIgnored(f"{body.node}: all bytes instead of a range")
+            ignoring.append(place.member)
+
+    def _note_range(self, member: Member, *, is_served: bool) -> None:
+        """Remember whether a node serves ranges, and log what is new."""
+        ranges = self._cluster.ranges
+        if is_served and ranges.ignoring and ranges.served(member):
+            _log.info("{node} serves ranges again", node=member.client)
+        elif not is_served and ranges.ignored(member):
+            _log.warn("{node} ignores ranges: it sends whole attachments instead", node=member.client)
 
     async def _ask(
-        self, ask: Callable[[CouchClient], _Answering[_T]], patience: Patience, kind: HedgeKind
+        self,
+        ask: Callable[[CouchClient], _Answering[_T]],
+        patience: Patience,
+        kind: HedgeKind,
+        avoided: Collection[Member] = (),
     ) -> tuple[_T, Place]:
-        """Ask one node after the other, until one answers."""
+        """
+        Ask one node after the other, until one answers.
+
+        :param avoided: nodes that are asked where no other can be.
+        """
         tried: list[Member] = []
         while True:
-            place = await self._place(tried, patience)
+            place = await self._place([*avoided, *tried] if avoided else tried, patience)
             try:
                 return await self._ask_at(place, ask, patience.time_left, kind, tried)
             except _ANOTHER_MAY_DO as error:
@@ -280,14 +319,20 @@ class Route:
         return len(tried) < _ATTEMPTS and not isinstance(error, _THE_SAME_WILL_NOT)
 
 
-async def _open(client: CouchClient, address: AttachmentAddress, rev: str, request: Request) -> BodyHead:
-    """:raises BadUpstream: if the node does not promise what was asked for."""
+async def _open(
+    client: CouchClient, address: AttachmentAddress, rev: str, request: Request, *, may_be_whole: bool = False
+) -> tuple[BodyHead, Request]:
+    """
+    :param may_be_whole: whether the node may promise all bytes instead of a range.
+    :return: what the node promises, and the request that this answers.
+    :raises BadUpstream: if the node does not promise what was asked for.
+    """
     head = await client.attachment(address, rev, request.byte_range, gzip=request.is_gzip, closing=request.is_closing)
-    problem = request.problem(head)
-    if problem is not None:
+    answered = request.answered_by(head)
+    if answered is None or not (may_be_whole or answered is request):
         head.abandon()
-        raise BadUpstream(f"{client}: {problem}")
-    return head
+        raise BadUpstream(f"{client}: {request.problem(head)}")
+    return head, answered
 
 
 def _overtaken(place: Place) -> None:

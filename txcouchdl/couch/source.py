@@ -51,6 +51,8 @@ class AttachmentSource:
     :param inflation: what it shares with others to inflate gzip.
     :param address: of the client, by which limits count; ``None`` if only those for all hold for it. Called when it is
         needed.
+    :param reads_whole: whether ranges may be read from the first byte on, because nodes ignore them. If not, the first
+        reader of one raises RangesIgnored.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class AttachmentSource:
         *,
         follows: bool,
         address: Callable[[], str | None] = lambda: None,
+        reads_whole: bool = False,
     ) -> None:
         self._route = route
         self._pinned = pinned
@@ -73,10 +76,11 @@ class AttachmentSource:
         self._limits = limits
         self._clock = clock
         self._follows = follows
+        self._reads_whole = reads_whole
 
     def runs(self, ranges: Sequence[ByteRange]) -> list[Run]:
         """Cut ranges, in their order, into those that one reader each can read: see :mod:`~txcouchdl.couch.runs`."""
-        if self._pinned.stub.storage is Storage.IDENTITY:
+        if self._pinned.stub.storage is Storage.IDENTITY and not self._reads_whole:
             return near_runs(ranges, self._limits.worth_bypassing)
         return ascending_runs(ranges)
 
@@ -88,6 +92,7 @@ class AttachmentSource:
         :param is_committed: whether the client has been told something already: see :meth:`AttachmentReader.open`.
         :raises RevisionGone: if the revision is gone, and must be this one.
         :raises AttachmentChanged: if the current revision has another attachment, or none.
+        :raises RangesIgnored: if nodes send all bytes instead of a range, and the client has been told nothing.
         :raises UpstreamFailure: if CouchDB does not give what the stub promises.
         """
         reading = plan_reading(self._pinned.stub, ranges)
@@ -125,16 +130,24 @@ class AttachmentSource:
         :raises UpstreamFailure: as :meth:`open`.
         """
         if self._pinned.stub.storage is Storage.IDENTITY:
-            return await self._short_read(runs[0]) if len(runs) == 1 else None
+            if self._reads_whole:
+                return await self._cut_from_short(runs)
+            return await self._short_read(plan_reading(self._pinned.stub, runs[0])) if len(runs) == 1 else None
         ranges = [each for run in runs for each in run or ()]
         if not ranges or sum(each.length for each in ranges) > MOST_COLLECTED:
             return None
         listener = await self._listen(lambda: RangesListener(ranges), self._traits(ranges))
         return listener.result()
 
-    async def _short_read(self, run: Run | None) -> bytes | None:
+    async def _cut_from_short(self, runs: Sequence[Run | None]) -> bytes | None:
+        """Cut the wanted bytes from all of them, if those are few."""
+        stored = await self._short_read(plan_reading(self._pinned.stub, None))
+        if stored is None or runs[0] is None:
+            return stored
+        return b"".join(stored[each.first : each.last + 1] for run in runs for each in run or ())
+
+    async def _short_read(self, reading: Reading) -> bytes | None:
         """Read what is stored as it is, in one piece."""
-        reading = plan_reading(self._pinned.stub, run)
         if not reading.is_short(self._limits):
             return None
         request = reading.request(0)
@@ -212,7 +225,10 @@ class AttachmentSource:
         raise UpstreamUnavailable("each revision was gone before its bytes were asked for")
 
     async def _open_pinned(self, request: Request, patience: Patience) -> Body:
-        return await self._route.attachment(self._pinned.address, self._pinned.rev, request, patience)
+        takes_whole = self._reads_whole or patience.is_committed
+        return await self._route.attachment(
+            self._pinned.address, self._pinned.rev, request, patience, takes_whole=takes_whole
+        )
 
     async def _follow(self, patience: Patience) -> bool:
         """

@@ -59,6 +59,8 @@ class Transfer(Protocol):
         released before, or have a digest.
     :param stall_timeout: seconds without a byte, while it is read, after which it counts as lost.
     :param hedge_after: seconds without a byte, while it is read, after which that is told; 0 for never.
+    :param is_counted: whether the last promised byte ends the body, whatever comes behind it. The receiver has to judge
+        its tail by a digest then.
     """
 
     def __init__(
@@ -69,9 +71,12 @@ class Transfer(Protocol):
         hedge_after: float,
         clock: IReactorTime,
         receiver: Receiver,
+        *,
+        is_counted: bool = False,
     ) -> None:
         self._count = count
         self._is_closing = is_closing
+        self._is_counted = is_counted
         self._stall_timeout = stall_timeout
         self._hedge_after = hedge_after if hedge_after < stall_timeout else 0.0
         # Whether it was told that no byte comes.
@@ -100,6 +105,8 @@ class Transfer(Protocol):
         self._held_back = received[-HELD_BACK:]
         if len(received) > HELD_BACK:
             self._receiver.released(received[:-HELD_BACK])
+        if self._is_counted and self._received == self._count and not self._is_over:
+            self._complete()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         if self._is_over:

@@ -27,13 +27,13 @@ from txcouchdl.couch.names import (
     split_target,
 )
 from txcouchdl.couch.route import Route
-from txcouchdl.couch.source import AttachmentSource, PinnedAttachment
+from txcouchdl.couch.source import PinnedAttachment
 from txcouchdl.couch.steps import at_once
 from txcouchdl.gateway.access_log import ClientAddress
 from txcouchdl.gateway.cors import AllowedOrigins
 from txcouchdl.gateway.databases import AllowedDatabases
-from txcouchdl.gateway.delivery import answer, break_off, deliver, tell
-from txcouchdl.gateway.description import Presentation, entity_tag
+from txcouchdl.gateway.delivery import answer, break_off, tell
+from txcouchdl.gateway.description import Presentation
 from txcouchdl.gateway.errors import (
     INTERNAL_ERROR,
     BadRevision,
@@ -52,19 +52,15 @@ from txcouchdl.gateway.links import LinkRule, Phase
 from txcouchdl.gateway.opening import DocumentOpener
 from txcouchdl.gateway.pages import PageFacts, plan_page
 from txcouchdl.gateway.peers import Site, TrustedProxies
-from txcouchdl.gateway.plan import DeliveryPlan, RequestFacts, plan_delivery, plan_error, plan_options
+from txcouchdl.gateway.plan import RequestFacts, plan_error, plan_options
 from txcouchdl.gateway.request import GatewayRequest
+from txcouchdl.gateway.responder import Permission, Responder
 from txcouchdl.gateway.resume_wait import ResumeWait, ResumeWaits
-from txcouchdl.gateway.resuming import goes_on
 from txcouchdl.gateway.routing import RootedKlein
 from txcouchdl.gateway.tokens import TokenRule
-from txcouchdl.protocol.multipart import new_boundary
 
 #: How often a request is begun anew because the attachment changed between its document and its first byte.
 _ATTEMPTS = 3
-
-#: Bytes that are inflated to find out a length before a client gets impatient. A few at rest may be any number.
-_QUICKLY_INFLATED = 128 * 2**20
 
 _log = Logger()
 
@@ -106,11 +102,13 @@ class Gateway:
         self._limiter = limiter or RateLimiter(GUESS_LIMIT, clock)
         self._proxies = proxies or TrustedProxies()
         self._origins = origins or AllowedOrigins()
-        self._presentation = presentation or Presentation()
         self._opener = DocumentOpener(databases or AllowedDatabases())
         self._links = links or LinkRule()
         self._learned = LearnedIdentities()
         self._inflation = Inflation.of(cluster.limits, clock, cluster.tally)
+        self._responder = Responder(
+            cluster, self._learned, self._inflation, presentation or Presentation(), self._proxies, clock
+        )
         self._waits = ResumeWaits(most_waiting, cluster.limits.give_up, clock)
 
     @app.route("/", branch=True)
@@ -216,41 +214,15 @@ class Gateway:
         :param wait: of a request that may resume a download.
         :raises AttachmentChanged: if it did, before anything was told to the client; so RevisionGone.
         """
-        route = Route(self._cluster)
-        pinned, phase = await self._pinned(request, route, address, facts)
-        plan = plan_delivery(facts, pinned.stub, pinned.rev, new_boundary, self._presentation)
-        if not (plan.sends_attachment or plan.wants_length):
-            _check_phase(phase, plan, facts, pinned.stub)
-            answer(plan, request)
-            return
-        source = AttachmentSource(
-            route,
-            pinned,
-            self._learned,
-            self._inflation,
-            self._cluster.limits,
-            self._clock,
-            follows=facts.rev is None,
-            address=partial(self._proxies.limited_address, request.client.host),
-        )
-        try:
-            if plan.wants_length:
-                stub = await source.measured(None if facts.needs_length else _QUICKLY_INFLATED)
-                plan = plan_delivery(facts, stub, pinned.rev, new_boundary, self._presentation)
-            _check_phase(phase, plan, facts, pinned.stub)
-            if wait is not None:
-                wait.planned(plan)
-            await deliver(plan, request, source, None if wait is None else wait.end)
-        except RevisionGone:
-            if facts.rev is not None:
-                raise NoSuchRevision from None
-            raise
+        permission = await self._permission(request, address, facts)
+        await self._responder.respond(request, facts, permission, wait)
 
-    async def _pinned(
-        self, request: GatewayRequest, route: Route, address: AttachmentAddress, facts: RequestFacts
-    ) -> tuple[PinnedAttachment, Phase]:
-        """The attachment that is asked for. Its document, which may be large, is not kept while it is sent."""
-        where = address.document
+    async def _permission(self, request: GatewayRequest, address: AttachmentAddress, facts: RequestFacts) -> Permission:
+        """
+        Find the attachment that a request asks for and may have. Its document, which may be large, is not kept while it
+        is sent.
+        """
+        route, where = Route(self._cluster), address.document
         document, phase = await self._authorized(request, route, address, facts)
         if facts.rev is not None and _is_another(facts.rev, document):
             # Not two at once: they may be large.
@@ -260,7 +232,7 @@ class Gateway:
             # To look through it takes milliseconds.
             await route.turns.wait()
         stub = self._learned.completed(where, _stub(document, address))
-        return PinnedAttachment(address, document.rev, stub), phase
+        return Permission(route, PinnedAttachment(address, document.rev, stub), phase)
 
     async def _authorized(
         self,
@@ -294,12 +266,6 @@ class Gateway:
             if document is None:
                 raise Forbidden
         return document, phase
-
-
-def _check_phase(phase: Phase, plan: DeliveryPlan, facts: RequestFacts, stub: AttachmentStub) -> None:
-    """:raises Forbidden: if a link is over but for what has begun, and this has not."""
-    if phase is Phase.RESUMING and not goes_on(plan, facts, entity_tag(stub)):
-        raise Forbidden
 
 
 def _is_another(rev: str, current: Document) -> bool:

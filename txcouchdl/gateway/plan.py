@@ -27,7 +27,7 @@ _DIGEST_FAILED: Final = ErrorAnswer(412, "precondition_failed", "The attachment 
 _BAD_DIGEST: Final = ErrorAnswer(400, "bad_request", "Invalid digest format")
 _UNSATISFIABLE: Final = ErrorAnswer(416, "requested_range_not_satisfiable", "Requested range not satisfiable")
 
-#: Bytes to inflate that are never too many for one request.
+#: Bytes to inflate or to skip that are never too many for one request.
 _CHEAP: Final = 16 * 2**20
 
 #: Bytes at rest that are soon read to find out a length.
@@ -98,10 +98,13 @@ def plan_delivery(
     rev: str,
     new_boundary: Callable[[], str],
     presentation: Presentation = _DEFAULT_PRESENTATION,
+    most_skipped: int | None = None,
 ) -> DeliveryPlan:
     """
     :param facts: of a GET or HEAD whose token is right.
     :param rev: the revision of the document that the stub is from; If-Match may name it too, as with CouchDB.
+    :param most_skipped: ``None`` where CouchDB serves ranges. Where it ignores them, each is read from the first byte
+        on, and attachments of more bytes than this have no ranges.
     """
     description = Description(stub, presentation, facts.download)
     mismatch = _mismatch(facts.digest, description)
@@ -122,8 +125,11 @@ def plan_delivery(
     honours_range = facts.method == "GET" and verdict is Verdict.PROCEED
     if stub.length is None:
         plan = _plan_unmeasured(description, facts, honours_range and parse_range(facts.range) is not None)
+    elif most_skipped is not None and stub.storage is Storage.IDENTITY and stub.length > most_skipped:
+        plan = _plan_whole(description, stub.length, "none")
     else:
-        plan = _plan_body(description, stub.length, facts.range if honours_range else None, new_boundary)
+        is_from_start = most_skipped is not None or stub.storage is not Storage.IDENTITY
+        plan = _plan_body(description, stub.length, facts.range if honours_range else None, new_boundary, is_from_start)
     return _without_body(plan) if facts.method == "HEAD" else plan
 
 
@@ -170,20 +176,31 @@ def _plan_unmeasured(description: Description, facts: RequestFacts, wants_range:
     )
 
 
+def _plan_whole(description: Description, length: int, accept_ranges: str) -> DeliveryPlan:
+    return DeliveryPlan(200, description.fields(accept_ranges), length, None if length else ())
+
+
 def _plan_body(
-    description: Description, length: int, range_field: str | None, new_boundary: Callable[[], str]
+    description: Description,
+    length: int,
+    range_field: str | None,
+    new_boundary: Callable[[], str],
+    is_from_start: bool,
 ) -> DeliveryPlan:
+    """
+    :param is_from_start: whether each range is read from the first byte on.
+    """
     specs = parse_range(range_field)
     ranges = None if specs is None else resolve(specs, length)
     if ranges is None:
-        return DeliveryPlan(200, description.fields("bytes"), length, None if length else ())
+        return _plan_whole(description, length, "bytes")
     if not ranges:
         unsatisfied = (("Content-Range", unsatisfied_range(length)), ("Accept-Ranges", "bytes"))
         return plan_error(_UNSATISFIABLE, (*description.tagged, *unsatisfied))
     if len(ranges) == 1:
         return _plan_range(description, ranges[0], length)
-    if _is_too_dear(ranges, description.stub):
-        return _plan_body(description, length, None, new_boundary)
+    if is_from_start and _is_too_dear(ranges, description.stub):
+        return _plan_whole(description, length, "bytes")
     return _plan_ranges(description, MultipartByteranges(ranges, length, description.content_type, new_boundary()))
 
 
@@ -191,8 +208,9 @@ def _is_too_dear(ranges: tuple[ByteRange, ...], stub: AttachmentStub) -> bool:
     """
     Whether the ranges would cost more than the whole representation twice, and a good deal at that. Gzip is inflated
     from its first byte on for each run of ascending ranges; few bytes are collected in one pass, whatever their order.
+    Where nodes ignore ranges, each such run is read from the first byte on.
     """
-    if stub.storage is Storage.IDENTITY or sum(each.length for each in ranges) <= MOST_COLLECTED:
+    if stub.storage is not Storage.IDENTITY and sum(each.length for each in ranges) <= MOST_COLLECTED:
         return False
     return sum(run[-1].last + 1 for run in ascending_runs(ranges)) > max(_CHEAP, 2 * (stub.length or 0))
 
