@@ -56,7 +56,8 @@ def value_of(option: Option, number: int, directory: Path) -> str:
     if option.is_switch:
         return "01"[number]
     if option in NUMBERS:
-        return str(44 + number)
+        # Numbers of bytes have a least one.
+        return str((70_000 if option.name in {"max-document", "document-memory"} else 44) + number)
     if option.name == "link-secret-file":
         path = directory / f"secret-{number}"
         path.write_text(LINK_SECRET + str(number))
@@ -80,9 +81,12 @@ def value_of(option: Option, number: int, directory: Path) -> str:
 
 def company(option: Option) -> list[str]:
     """What an option cannot do without."""
-    return {"store-listen": ["--store=x"], "stall-timeout": ["--give-up=86400"], "give-up": ["--stall-timeout=1"]}.get(
-        option.name, []
-    )
+    return {
+        "store-listen": ["--store=x"],
+        "stall-timeout": ["--give-up=86400"],
+        "give-up": ["--stall-timeout=1"],
+        "document-memory": ["--max-document=65536"],
+    }.get(option.name, [])
 
 
 def in_toml(option: Option, text: str) -> str:

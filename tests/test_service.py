@@ -215,9 +215,9 @@ def test_a_range_field_that_is_too_long_is_ignored(shown: Running) -> None:
 @pytest.mark.parametrize(
     "head",
     [
-        pytest.param(f"GET /{'x' * 20 * 2**10} HTTP/1.1\r\n", id="a path of 20 KiB"),
+        pytest.param(f"GET /{'x' * 40 * 2**10} HTTP/1.1\r\n", id="a path of 40 KiB"),
         pytest.param("GET /demo/tour/story.txt HTTP/1.1\r\n" + "X-Many: 1\r\n" * 600, id="600 fields"),
-        pytest.param(f"GET /demo/tour/story.txt HTTP/1.1\r\nX: {'x' * 20 * 2**10}\r\n", id="a field of 20 KiB"),
+        pytest.param(f"GET /demo/tour/story.txt HTTP/1.1\r\nX: {'x' * 40 * 2**10}\r\n", id="a field of 40 KiB"),
     ],
 )
 def test_a_head_that_is_too_long(shown: Running, head: str) -> None:
