@@ -19,6 +19,7 @@ class RangeSupport(Generic[_Node]):
     """
     :param size: how many nodes there are.
     :param seconds: tells the time.
+    :ivar ignoring: the nodes that ignore ranges.
     """
 
     def __init__(self, size: int, seconds: Callable[[], float]) -> None:
@@ -26,6 +27,7 @@ class RangeSupport(Generic[_Node]):
         self._seconds = seconds
         # When each of them last ignored a range.
         self._ignored_at: dict[_Node, float] = {}
+        self.ignoring: Collection[_Node] = self._ignored_at.keys()
 
     def ignored(self, node: _Node) -> bool:
         """Note that a node has ignored a range. Return whether that is news."""
@@ -36,11 +38,6 @@ class RangeSupport(Generic[_Node]):
     def served(self, node: _Node) -> bool:
         """Note that a node has served a range. Return whether that is news."""
         return self._ignored_at.pop(node, None) is not None
-
-    @property
-    def ignoring(self) -> Collection[_Node]:
-        """The nodes that ignore ranges."""
-        return self._ignored_at.keys()
 
     @property
     def is_lost(self) -> bool:

@@ -187,33 +187,28 @@ class Route:
             head, _ = await self._ask_member(member, lambda client: _open(client, address, rev, request))
             return head
 
-        ignoring = [*self._cluster.ranges.ignoring] if request.is_partial else []
+        ranges, kind = self._cluster.ranges, HedgeKind.HEAD
+        ignoring = [*ranges.ignoring] if ranges.ignoring and request.is_partial else []
         while True:
             (head, answered), place = await self._ask(
-                lambda client: _open(client, address, rev, request, may_be_whole=True),
-                patience,
-                HedgeKind.HEAD,
-                ignoring,
+                lambda client: _open(client, address, rev, request, may_be_whole=True), patience, kind, ignoring
             )
             body = Body(head, place, answered, Origin(self._cluster, self.leave, open_at))
+            if answered is request:
+                if ranges.ignoring and request.is_partial and ranges.served(place.member):
+                    _log.info("{node} serves ranges again", node=body.node)
+                return body
             if not request.is_partial:
                 return body
-            self._note_range(place.member, is_served=answered is request)
-            is_settled = place.member in ignoring or self._cluster.ranges.is_lost
-            if answered is request or (is_settled and takes_whole):
+            if ranges.ignored(place.member):
+                _log.warn("{node} ignores ranges: it sends whole attachments instead", node=body.node)
+            is_settled = place.member in ignoring or ranges.is_lost
+            if is_settled and takes_whole:
                 return body
             body.abandon()
             if is_settled:
                 raise RangesIgnored(f"{body.node}: all bytes instead of a range")
             ignoring.append(place.member)
-
-    def _note_range(self, member: Member, *, is_served: bool) -> None:
-        """Remember whether a node serves ranges, and log what is new."""
-        ranges = self._cluster.ranges
-        if is_served and ranges.ignoring and ranges.served(member):
-            _log.info("{node} serves ranges again", node=member.client)
-        elif not is_served and ranges.ignored(member):
-            _log.warn("{node} ignores ranges: it sends whole attachments instead", node=member.client)
 
     async def _ask(
         self,
