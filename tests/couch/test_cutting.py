@@ -34,6 +34,20 @@ def _assert_told(cutter: Cutter, ranges: Sequence[ByteRange], position: int) -> 
     wanted = {at for each in ranges for at in range(each.first, each.last + 1)}
     ahead = range(position, ranges[-1].last + 1)
     assert cutter.has_gap_ahead == any(at not in wanted for at in ahead)
+    if not cutter.is_satisfied:
+        assert cutter.next_wanted == next(at for at in ahead if at in wanted)
+
+
+@given(st.data(), strategies.representations.filter(bool))
+def test_what_nobody_wants_may_be_left_out(data: st.DataObject, whole: bytes) -> None:
+    ranges = data.draw(strategies.ascending_byte_ranges(len(whole)))
+    cutter, position, cut = Cutter(ranges), 0, b""
+    for piece in data.draw(strategies.cuts(whole)):
+        position += len(piece)
+        if not cutter.is_satisfied and cutter.next_wanted < position:
+            cutter.skip_to(position - len(piece))
+            cut += cutter.cut(piece)
+    assert cut == b"".join(whole[each.first : each.last + 1] for each in ranges)
 
 
 def test_a_piece_in_the_midst_of_a_range_is_not_copied() -> None:

@@ -282,6 +282,20 @@ def test_a_damaged_attachment_is_a_clean_error_for_all() -> None:
     house.assert_at_rest()
 
 
+@pytest.mark.parametrize("range_", [None, "bytes=0-", "bytes=0-999999"])
+def test_all_bytes_are_verified_however_they_are_asked_for(range_: str | None) -> None:
+    """Also where they come out of gzip before its last bytes, which are no gzip, are there."""
+    text = TEXT[:1000]
+    stored = Stored(gzip.compress(text) + bytes(10_000), "text/plain", "gzip", len(text))
+    house = House({"text": stored})
+    assert house.get("text", range_).body == text
+    right = attachment_answer(stored, Asked("GET", "/db/doc/text", {"accept-encoding": "gzip"}))
+    house.node.faults = lambda asked: None if asked.path == "/db/doc" else [right[:-1] + b"!"]
+    client = send(house, range_)
+    house.network.elapse(100)
+    assert client.received == b"" or not answer_of(client).is_whole or answer_of(client).status == 502
+
+
 # --- slots --------------------------------------------------------------------------------------------------
 
 LIMITS: Final = evolve(DEFAULTS, max_inflations=3, max_inflations_per_address=2, queue_timeout=5)

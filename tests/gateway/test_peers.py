@@ -241,6 +241,25 @@ def test_whatever_comes_is_a_plain_text(peer: str | None, field: str | None) -> 
     assert (client == "unix") <= (peer is None)
 
 
+@pytest.mark.parametrize(
+    ("client", "address"),
+    [
+        ("203.0.113.5", "203.0.113.5"),
+        ("2a01:1:2:3:4:5:6:7", "2a01000100020003::"),
+        ("2a01:1:2:3::", "2a01000100020003::"),
+        ("unknown", "unknown"),
+        ("unix", None),
+        ("127.0.0.1", None),
+        ("127.8.8.8", None),
+        ("::1", None),
+        # A proxy that names no client stands for many.
+        ("10.1.2.3", None),
+    ],
+)
+def test_the_address_that_limits_count(client: str, address: str | None) -> None:
+    assert _PROXIES.limited_address(client) == address
+
+
 # --- which site a client takes us for -----------------------------------------------------------------------
 
 _OWN = Site("http", "gateway:8000")

@@ -74,7 +74,7 @@ class InflationSlots:
 
     def _refuse(self, _result: object, _seconds: float) -> None:
         self._tally.overloaded()
-        raise Overloaded("too many ranges of compressed attachments are looked for", _RETRY)
+        raise Overloaded("as many ranges of compressed attachments are searched for as may be", _RETRY)
 
     def _grant(self) -> None:
         """Grant slots for as long as there is one for an address that waits."""
