@@ -25,10 +25,13 @@ from twisted.python.failure import Failure
 
 from tests.gateway.house import logged
 from tests.running import PATIENCE
+from txcouchdl.couch.names import DocumentAddress
+from txcouchdl.gateway.errors import TooManyGuesses
 from txcouchdl.metrics.counts import Counts
 from txcouchdl.metrics.layout import Layout
 from txcouchdl.metrics.table import Table
 from txcouchdl.options import Options
+from txcouchdl.serving import rate_limiter
 from txcouchdl.settings import Settings, StartError
 from txcouchdl.workers import loads, shared_minutes
 from txcouchdl.workers.certificates import Certificates, Certified
@@ -583,3 +586,19 @@ def test_processes_that_count_at_the_same_time() -> None:
         counts = [int(process.communicate(timeout=PATIENCE)[0]) for process in processes]
     os.close(descriptor)
     assert sum(counts) == 5000
+
+
+def test_a_quarter_of_the_connections_may_wait_for_their_turns() -> None:
+    """Of each worker's own."""
+    of_a_worker = share(settings("--max-connections=24", "--guess-limit=1"), 2)
+    counts = Counts(Table.own(Layout(["http://a"])))
+    limiter = rate_limiter(of_a_worker, Clock(), counts)
+    results: list[object] = []
+    for number in range(5):
+        for _ in range(2):
+            admitting = limiter.admit(f"192.0.2.{number}", DocumentAddress("db", "doc"), b"wrong")
+            Deferred.fromCoroutine(admitting).addBoth(results.append)
+    refused = [result for result in results if isinstance(result, Failure)]
+    assert (len(results), len(refused)) == (5 + 2, 2)
+    for failure in refused:
+        assert failure.check(TooManyGuesses)

@@ -233,8 +233,12 @@ def test_leaving_is_no_way_around_the_limit(gate: _Gate) -> None:
         request.answering.cancel()
         assert request.outcome == "CancelledError"
     gate.is_slow = False
-    assert gate.ask().outcome == "waits"
+    waiting = gate.ask()
+    assert waiting.outcome == "waits"
     assert gate.tally.wrong == 0, "nothing was wrong"
+    # They count as wrong ones, and are not waited for.
+    gate.clock.advance(1)
+    assert waiting.outcome == "Forbidden"
 
 
 # --- at once ------------------------------------------------------------------------------------------------
@@ -263,6 +267,16 @@ def test_many_right_ones_at_once_wait_for_answers_and_not_for_turns(gate: _Gate)
     assert outcomes(crowd) == ["right"] * 1000
     assert gate.clock.seconds() == _NOW
     gate.assert_at_rest()
+
+
+def test_a_crowd_whose_answers_come_at_once(gate: _Gate) -> None:
+    """One request lets the next one go, and that one the next, without one call inside the other."""
+    gate.right = {b"%d" % number for number in range(1000)}
+    gate.is_slow = True
+    crowd = [gate.ask(each) for each in sorted(gate.right)]
+    gate.is_slow = False
+    gate.reads.pop().callback(None)
+    assert outcomes(crowd) == ["right" if number > 1 else "waits" for number in range(1000)]
 
 
 def test_an_answer_at_another_process_is_noticed_soon() -> None:
@@ -322,6 +336,17 @@ def test_requests_with_the_same_secret_go_together(gate: _Gate) -> None:
     gate.clock.advance(1)
     assert outcomes(same) == ["right", "Forbidden", "right", "right"]
     gate.assert_at_rest()
+
+
+def test_a_new_request_does_not_overtake(gate: _Gate) -> None:
+    """Not even when a turn has come, and the first request in the queue does not know yet."""
+    gate.use_up()
+    first = gate.ask(b"right")
+    gate.clock.rightNow += 1
+    second = gate.ask(b"another")
+    gate.clock.advance(0)
+    assert (first.outcome, second.outcome) == ("right", "Forbidden")
+    assert [secret for _, secret in gate.compared[3:]] == [b"right", b"another"]
 
 
 def test_a_client_that_leaves_gives_its_place_to_the_next(gate: _Gate) -> None:
