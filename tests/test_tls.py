@@ -306,7 +306,7 @@ def test_one_connection_too_many(couch: Served, live: Path, authority: Authority
             for port in (first, second):
                 refused = fetch(authority.root, port)
                 assert (refused.exit_status, refused.status) == (0, 503)
-                assert refused.headers["retry-after"] == "10"
+                assert refused.headers["retry-after"] == "5"
             assert read_to_end(busy) == LARGE
         assert process.stop() == 0
         assert "Traceback" not in process.text()
