@@ -18,7 +18,7 @@ from txcouchdl.couch.document_decoder import KeptField
 
 #: Of a list, so many count: each costs time, of everybody's, and who writes the document chooses how many there are.
 MOST_SECRETS: Final = 256
-#: Bytes of a secret in UTF-8, as many as the head of a request may have. A longer one counts for none: each costs time.
+#: Bytes of a secret in UTF-8. A longer one counts for none: each costs time.
 LONGEST_SECRET: Final = 16 * 2**10
 #: Bytes that JSON takes for one byte of a text at most, as \u0041 does.
 _LONGEST_ESCAPE: Final = 6
