@@ -5,6 +5,7 @@ of it.
 
 import gc
 import json
+import sys
 import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,12 +16,14 @@ import pytest
 from attrs import frozen
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from tests import strategies
 from txcouchdl.couch import documents
 from txcouchdl.couch.document_decoder import DocumentDecoder, KeptField
 from txcouchdl.couch.documents import SMALL_DOCUMENT, AttachmentStub, BadDocument, Document
 from txcouchdl.couch.errors import UnreadableDocument
+from txcouchdl.couch.json_members import OTHER, scalar_of
 from txcouchdl.couch.steps import at_once
 from txcouchdl.gateway.tokens import LONGEST_SECRET, MOST_SECRETS, TokenRule
 
@@ -460,6 +463,18 @@ def test_names_with_half_surrogate_pairs() -> None:
     assert document.attachment("b\ufffd") is not None
     assert document.attachment("a\ufffd") is None
     assert document.indexed().attachment("a\ud800") is not None
+
+
+def test_numbers_of_many_digits_are_never_read() -> None:
+    """Not even where Python may: it takes time that grows with the square of the digits."""
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        assert scalar_of(Raw(b"9" * 4300)) == 10**4300 - 1
+        assert scalar_of(Raw(b"9" * 4301)) is OTHER
+        assert scalar_of(Raw(b"-" + b"9" * 5000)) is OTHER
+    finally:
+        sys.set_int_max_str_digits(limit)
 
 
 def test_a_large_stub() -> None:
