@@ -101,6 +101,17 @@ def test_who_has_left_gets_nothing_more() -> None:
     assert all(listener.result() == _cut(listener._order, PLAIN) for listener in listeners if listener is not gone)
 
 
+def test_those_that_stay_are_looked_at_in_time() -> None:
+    """The one that wants its bytes first leaves, and they stand in no order."""
+    scene = Scene()
+    places = [STEP * number for number in (0, 4, 1, 5, 3, 2)]
+    listeners = [scene.listen((at + 9, at + 9), (at + 30, at + 40)) for at in places]
+    scene.decoder.remove(listeners[0])
+    scene.feed(GZIP)
+    assert len(scene.satisfied) == 5
+    assert all(listener.result() == _cut(listener._order, PLAIN) for listener in listeners[1:])
+
+
 def test_a_listener_that_misses_bytes_is_told() -> None:
     scene = Scene(len(PLAIN) + 1)
     scene.listen((5, 5))
@@ -148,11 +159,16 @@ def test_what_a_whole_pass_learns(length: int | None, is_learning: bool) -> None
 
 
 def test_what_only_seemed_the_end_teaches_nothing() -> None:
-    """A pass that stops early, and one over more than the document says."""
-    for plain, stop in ((PLAIN, 5), (PLAIN + b"!", len(PLAIN) - 1)):
-        scene = Scene(is_learning=True)
+    """A pass that stops early, one over more than the document says, and one over a member that does not end."""
+    for stored, length, stop in (
+        (GZIP, len(PLAIN), 5),
+        (gzip.compress(PLAIN + b"!"), len(PLAIN), len(PLAIN) - 1),
+        (gzip.compress(PLAIN), 2 * STEP, 2 * STEP - 1),
+        (GZIP[:-1], len(PLAIN), len(PLAIN) - 1),
+    ):
+        scene = Scene(length, is_learning=True)
         scene.listen((stop, stop))
-        scene.decoder.feed(gzip.compress(plain))
+        scene.decoder.feed(stored)
         while not scene.decoder.is_satisfied:
             scene.decoder.read()
         assert scene.decoder.identity() is None

@@ -297,7 +297,7 @@ def _backwards(count: int, distance: int, length: int) -> str:
         # Few bytes are one pass, in any order, and so is whatever ascends.
         (100 * _MIB, 1000, f"bytes=-1,{60 * _MIB}-{60 * _MIB},{50 * _MIB}-{50 * _MIB}", 206),
         (2000 * _MIB, 1000, _backwards(1000, 2 * _MIB, 131), 206),
-        (100 * _MIB, 1000, _backwards(100, _MIB, 2**17 // 100), 206),
+        (128 * _MIB, 1000, _backwards(128, _MIB, 1024), 206),
         (8 * _MIB, 1000, f"bytes={6 * _MIB}-{7 * _MIB},{7 * _MIB + 2}-{7 * _MIB + 9},-1", 206),
         # Less than 16 MiB to inflate is never too much, however often from the first byte on.
         (2**20, 1000, _backwards(16, 2**14, 2**14 - 1), 206),
@@ -307,7 +307,7 @@ def _backwards(count: int, distance: int, length: int) -> str:
         (100 * _MIB, 1000, f"bytes={99 * _MIB}-,{98 * _MIB}-{99 * _MIB - 2}", 206),
         (100 * _MIB, 1000, f"bytes={99 * _MIB}-,{60 * _MIB}-{61 * _MIB},{50 * _MIB}-{51 * _MIB}", 200),
         (100 * _MIB, 1000, f"bytes={99 * _MIB}-,{50 * _MIB}-{51 * _MIB},{60 * _MIB}-{61 * _MIB}", 206),
-        (100 * _MIB, 1000, _backwards(100, _MIB, 2**17 // 100 + 1), 200),
+        (128 * _MIB, 1000, _backwards(128, _MIB, 1025), 200),
         # Touching ones are read in one go, and a single one is always served.
         (100 * _MIB, 1000, f"bytes={99 * _MIB}-{99 * _MIB},{99 * _MIB + 1}-", 206),
         (100 * _MIB, 1000, "bytes=-1", 206),

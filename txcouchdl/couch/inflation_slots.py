@@ -54,7 +54,7 @@ class InflationSlots:
         waiting: Deferred[None] = Deferred(lambda _: self._forget(slot))
         self._waiting.setdefault(slot.address, OrderedDict())[slot] = waiting
         self._grant()
-        if is_committed or waiting.called:
+        if is_committed:
             return waiting
         return waiting.addTimeout(self._limits.queue_timeout, self._clock, self._refuse)
 
