@@ -26,9 +26,8 @@ KEY_LENGTH: Final = 32
 
 #: Addresses that are known at the same time: below that, an address is forgotten once in 100 000 tables.
 MAX_ADDRESSES: Final = 10_000
-#: Bytes of the hash of an address. A name of zeros is nobody's.
+#: Bytes of the hash of an address.
 _NAME_LENGTH: Final = 8
-_NOBODY: Final = bytes(_NAME_LENGTH)
 _WINDOW: Final = struct.Struct("=dddQQ")
 _PLACES: Final = 32
 _NAMES: Final = _NAME_LENGTH * _PLACES
@@ -113,15 +112,11 @@ class Windows:
             place = self._find(bucket, name)
             known = None if place is None else self._read(bucket, place)
             changed, result = change(Window.begin(now) if known is None else known.at(now))
-            if place is None:
-                if changed.admitted:
-                    place = self._free_place(bucket, now)
-                    self._write_name(bucket, place, name)
-                    self._write(bucket, place, changed)
-            elif changed is not known:
+            if place is None and changed.admitted:
+                place = self._free_place(bucket, now)
+                self._memory[bucket + place * _NAME_LENGTH : bucket + (place + 1) * _NAME_LENGTH] = name
+            if place is not None and changed is not known:
                 self._write(bucket, place, changed)
-                if not changed.admitted:
-                    self._write_name(bucket, place, _NOBODY)
         return result
 
     def _find(self, bucket: int, name: bytes) -> int | None:
@@ -147,10 +142,6 @@ class Windows:
         counts = min(window.admitted, _MOST), min(window.wrong, _MOST)
         start = bucket + _NAMES + place * _WINDOW.size
         _WINDOW.pack_into(self._memory, start, window.began, window.ends, window.next_turn, *counts)
-
-    def _write_name(self, bucket: int, place: int, name: bytes) -> None:
-        start = bucket + place * _NAME_LENGTH
-        self._memory[start : start + _NAME_LENGTH] = name
 
 
 class RecentSuccesses:
