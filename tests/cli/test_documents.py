@@ -16,6 +16,7 @@ from tests.gateway.house import GATEWAY_PORT, TOKEN, House
 from tests.scripted import Asked, Mark, Script, Stored, answer
 from txcouchdl.cli.get import Getting
 from txcouchdl.cli.listings import MOST_PAGES, Listed, listing_of, read_page
+from txcouchdl.cli.locations import LONGEST
 from txcouchdl.cli.ls import json_of, line_of
 from txcouchdl.cli.outcomes import Exit, LocalTrouble, Refused, Unusable
 
@@ -108,6 +109,23 @@ def test_all_pages(tmp_path: Path) -> None:
     desk = Desk(tmp_path, gallery.factory())
     assert get(desk) == Exit.DONE
     assert contents(desk) == {"out/a", "out/b"}
+
+
+@pytest.mark.parametrize("is_long", [False, True])
+def test_an_address_that_is_too_long(tmp_path: Path, is_long: bool) -> None:
+    """Python keeps what it has split last, so that a long one is not split. The other attachments come."""
+    query = "?token=s3cret&x=".ljust(LONGEST + (1 if is_long else 0), "x")
+    desk = Desk(tmp_path, Gallery([page(entry("a", query), entry("b"))]).factory())
+    listing = desk.do(listing_of(desk.means(), location(URL)))
+    assert [each.location is None for each in listing.attachments] == [is_long, False]
+
+
+def test_a_next_page_whose_address_is_too_long(tmp_path: Path) -> None:
+    gallery = Gallery([page(entry("a"), following="?skip=1&x=".ljust(LONGEST + 1, "x")), page(entry("b"))])
+    desk = Desk(tmp_path, gallery.factory())
+    with pytest.raises(Unusable, match="listing"):
+        desk.do(listing_of(desk.means(), location(URL)))
+    assert len(gallery.asked) == 1
 
 
 def test_pages_without_an_end(tmp_path: Path) -> None:
