@@ -13,8 +13,10 @@ from twisted.internet.task import Clock
 from txcouchdl.couch.client import CouchClient
 from txcouchdl.couch.cluster import Cluster
 from txcouchdl.couch.errors import NoNodeAvailable, Overloaded, UpstreamTimeout, UpstreamUnavailable
+from txcouchdl.couch.hedging import Hedge
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.places import Member, Place, Wish
+from txcouchdl.couch.tally import HedgeKind
 
 ANY = Wish()
 LOST = UpstreamUnavailable("lost")
@@ -381,6 +383,14 @@ def test_a_node_that_passes_its_probe_and_fails_again_and_again_is_doubted_for_l
             town.clock.advance(0.05)
         lasted.append(town.clock.seconds() - began)
     assert lasted == [pytest.approx(each, abs=0.1) for each in (0, 0.25, 0.5, 1, 2)]
+
+
+def test_nothing_is_hedged_once_it_is_stopped() -> None:
+    town = Town(2)
+    assert town.cluster.hedges is not None
+    Hedge(town.cluster.hedges, HedgeKind.HEAD, lambda: True).wait()
+    town.cluster.stop()
+    assert not town.clock.getDelayedCalls()
 
 
 def test_who_waits_learns_that_no_node_works() -> None:

@@ -147,6 +147,19 @@ def test_it_is_asked_for_the_first_byte_that_was_not_released() -> None:
     assert counted(two.house.table)["healings_total stalled"] == 1
 
 
+def test_the_other_node_is_asked_though_it_has_more_to_do() -> None:
+    two = Two(silent_after(300_000))
+    [first] = [member for member in two.house.cluster._members if str(member.client).endswith(str(NODE_PORT))]
+    places = [two.house.cluster.spare_place([first]) for _ in range(3)]
+    client = two.house.send(f"/db/doc/identity?token={TOKEN}")
+    two.network.elapse(AFTER)
+    assert [len(two.asked(number)) for number in (0, 1)] == [1, 1]
+    for place in places:
+        assert place is not None
+        place.vacate()
+    two.assert_whole(client, "identity")
+
+
 def test_the_node_that_was_silent_is_probed_and_avoided() -> None:
     two = Two(silent_after(300_000))
     two.house.node.up = [Mark.SILENCE]

@@ -126,6 +126,19 @@ def test_the_second_node_fails(script: Script) -> None:
     house.assert_at_rest()
 
 
+def test_a_document_of_the_second_node_that_cannot_be_read_is_not_waited_out() -> None:
+    """Nor read again at another one: it would be no better there."""
+    house = slow_house(DOCUMENTS, 3)
+    for node in house.nodes[1:]:
+        node.faults = lambda _: [answer(200, b"[" * 100_000)]
+    client = begun(house)
+    house.network.elapse(LIMITS.hedge_after)
+    assert got(client).status == 403
+    assert sum(len(node.asked) for node in house.nodes) == 2
+    house.network.elapse(10)
+    house.assert_at_rest()
+
+
 def test_a_node_that_has_no_such_document_answers_too() -> None:
     """It is a 403, as if it had been asked first; but a newer document is looked for."""
     house = slow_house(DOCUMENTS)
@@ -202,6 +215,7 @@ def test_where_nothing_is_hedged(nodes: int, after: float) -> None:
     assert client.received == b""
     assert not kinds(house, "hedges_total")
     assert sum(is_of(HEADS, asked) for node in house.nodes for asked in node.asked) == 1
+    assert (house.cluster.hedges is None) is (nodes == 1 or not after)
 
 
 def test_a_second_read_is_not_hedged() -> None:
@@ -225,16 +239,34 @@ def half_of_it(asked: Asked) -> Script:
 def test_a_short_body_that_does_not_come_in_time() -> None:
     house = House(dict(STORED), nodes=2)
     house.node.faults = lambda asked: None if is_of(DOCUMENTS, asked) else half_of_it(asked)
+    house.node.up = [Mark.SILENCE]
+    # The other node is asked though it has more to do.
+    places = [house.cluster.spare_place([house.cluster._members[0]]) for _ in range(3)]
     client = house.send(f"/db/doc/short?token={TOKEN}")
     house.network.elapse(LIMITS.hedge_after)
     assert (got(client).status, got(client).body) == (200, SHORT)
     assert kinds(house, "hedges_won_total") == {"body": 1}
+    states = {str(member.client)[-4:]: member.health.state.name for member in house.cluster._members}
+    assert states == {"5984": "DOUBTED", "5985": "UP"}
+    for place in places:
+        assert place is not None
+        place.vacate()
+    house.node.up = house.nodes[1].up
     house.network.elapse(10)
     house.assert_at_rest()
 
 
-@pytest.mark.parametrize("script", [[Mark.CLOSE], [answer(404, b"{}")], [answer(200, SHORT, {"ETag": '"x"'})]])
-def test_a_short_body_whose_second_node_fails(script: Script) -> None:
+@pytest.mark.parametrize(
+    ("script", "failures"),
+    [
+        ([Mark.CLOSE], 1),
+        ([answer(200, SHORT[:9], {"ETag": f'"{STORED["short"].etag}"'}, length=len(SHORT)), Mark.CLOSE], 1),
+        ([answer(404, b"{}")], 0),
+        ([answer(200, SHORT, {"ETag": '"x"'})], 0),
+    ],
+)
+@pytest.mark.parametrize("wakes", [True, False])
+def test_a_short_body_whose_second_node_fails(script: Script, failures: int, wakes: bool) -> None:
     house = House(dict(STORED), nodes=2)
     house.node.faults = lambda asked: None if is_of(DOCUMENTS, asked) else half_of_it(asked)
     house.nodes[1].faults = lambda asked: script
@@ -242,6 +274,14 @@ def test_a_short_body_whose_second_node_fails(script: Script) -> None:
     house.network.elapse(LIMITS.hedge_after + 1)
     assert client.received == b""
     assert sum(member.busy for member in house.cluster._members) == 1
+    assert counted(house.table).get("node_failures_total http://127.0.0.1:5985", 0) == failures
+    assert len(house.node.asked) == 2, "the first one is waited for"
+    if wakes:
+        far = next(far for _, far in house.network.connections if far.address.port == 5984)
+        right = attachment_answer(STORED["short"], house.node.asked[1])
+        far.write(right[len(right) // 2 :])
+        house.network.run()
+        assert got(client).body == SHORT
     house.nodes[1].faults = lambda _: None
     house.network.elapse(2 * LIMITS.stall_timeout)
     assert got(client).body == SHORT

@@ -72,11 +72,21 @@ class Body:
             return await self._head.collect(count, digest)
 
         async def collect_at(place: Place) -> bytes:
-            is_here = place is self._place
-            head = self._head if is_here else await self._origin.open_at(place.member, self.request)
-            return await head.collect(count, digest)
+            if place is self._place:
+                return await self._head.collect(count, digest)
+            head = await self._origin.open_at(place.member, self.request)
+            try:
+                return await head.collect(count, digest)
+            except UpstreamFailure as error:
+                place.member.note_failure(error)
+                raise
 
-        race = Race(collect_at, self._place_elsewhere, lambda _: self._overtaken(), self._failed)
+        race = Race(
+            collect_at,
+            self._place_elsewhere,
+            lambda _: self._overtaken(),
+            lambda _, error: isinstance(error, UpstreamFailure),
+        )
         stored, place = await race.run(self._place, hedges, HedgeKind.BODY)
         place.vacate()
         return stored
@@ -86,12 +96,6 @@ class Body:
 
     def _overtaken(self) -> None:
         self._origin.leave(self._place.member, UpstreamTimeout("no byte before another node's, which was asked later"))
-
-    def _failed(self, place: Place, error: BaseException | None) -> bool:
-        """Whether the other node may do better. That this one failed, its :meth:`lost` will say."""
-        if place is not self._place and isinstance(error, UpstreamFailure):
-            place.member.note_failure(error)
-        return isinstance(error, UpstreamFailure)
 
     def deliver(self, protocol: IProtocol) -> None:
         """Let it flow into the protocol."""
