@@ -23,11 +23,12 @@ from txcouchdl.couch.errors import (
     UpstreamUnavailable,
 )
 from txcouchdl.couch.healing import StoredBytes
+from txcouchdl.couch.hedging import Hedge
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.opened_body import Body
 from txcouchdl.couch.patience import Patience
 from txcouchdl.couch.reading import Request, plan_reading
-from txcouchdl.couch.tally import UNCOUNTED
+from txcouchdl.couch.tally import UNCOUNTED, Tally
 from txcouchdl.couch.transfer import HELD_BACK, Transfer
 from txcouchdl.protocol.ranges import ByteRange
 
@@ -38,11 +39,10 @@ class Upstream:
     """A body whose bytes come when the test says so; its transport too."""
 
     node = "n0"
-    tally = UNCOUNTED
-    hedge = lambda *_: None  # noqa: E731
     are_ranges_ignored = False
 
     def __init__(self, request: Request) -> None:
+        self.tally: Tally = UNCOUNTED
         self.transfer: Transfer | None = None
         self.request = request
         self.missing = request.count
@@ -52,6 +52,9 @@ class Upstream:
     def deliver(self, transfer: Transfer) -> None:
         self.transfer = transfer
         transfer.makeConnection(self)  # type: ignore[no-untyped-call]
+
+    def hedge(self, _: Callable[[], bool]) -> Hedge | None:
+        return None
 
     def send(self, data: bytes) -> None:
         assert self.transfer is not None
@@ -63,6 +66,10 @@ class Upstream:
     def distrust(self) -> None:
         self.is_flowing = False
 
+    def lose(self, error: Exception) -> None:
+        assert self.transfer is not None
+        self.transfer.connectionLost(Failure(error))
+
     def end(self) -> None:
         assert self.transfer is not None
         self.transfer.connectionLost(Failure(ResponseDone()))
@@ -71,7 +78,7 @@ class Upstream:
         self.give_up = give_up
 
     def wake(self) -> None:
-        del self.give_up
+        vars(self).pop("give_up", None)
 
     def vacate(self) -> None:
         self.is_vacated = True
@@ -92,7 +99,7 @@ class Upstream:
 class Reader:
     """Reads DATA, and keeps what it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_committed: bool = True) -> None:
         self.clock = Clock()
         self.opening: list[Deferred[Body]] = []
         self.asked: list[Request] = []
@@ -101,7 +108,8 @@ class Reader:
         self.failure: Failure | None = None
         stub = AttachmentStub("f", None, Digest(hashlib.md5(DATA).digest()), Storage.IDENTITY, len(DATA), len(DATA))
         self.stored = StoredBytes("f", plan_reading(stub, None), self._open, UpstreamLimits(), self.clock, self)
-        self.stored.commit()
+        if is_committed:
+            self.stored.commit()
         self.stored.start()
 
     async def _open(self, request: Request, _: Patience) -> Body:

@@ -227,6 +227,18 @@ def test_a_second_transfer_that_brings_nothing_new_takes_nothing_over(count: int
     two.assert_whole(client, "identity")
 
 
+@pytest.mark.parametrize("name", ["compressed", "encoded"])
+def test_a_second_transfer_that_brings_what_is_known_takes_nothing_over(name: str) -> None:
+    """Of gzip, all of it is read again, and skipped."""
+    two = Two(silent_after(300_000), silent_after(200_000))
+    client = two.begin(name)
+    two.network.elapse(LIMITS.stall_timeout - 1)
+    assert (two.hedges, two.busy) == ((1, 0), 2)
+    two.silent_end().write(STORED[name].stored[300_000:])
+    two.network.run()
+    two.assert_whole(client, name)
+
+
 NO_BODIES: dict[str, Respond] = {
     "500": only(answer(500, b'{"error":"badmatch"}')),
     "404": only(answer(404, b'{"error":"not_found","reason":"missing"}')),
