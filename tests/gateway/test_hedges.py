@@ -128,9 +128,9 @@ def test_the_second_node_fails(script: Script) -> None:
 
 def test_a_document_of_the_second_node_that_cannot_be_read_is_not_waited_out() -> None:
     """Nor read again at another one: it would be no better there."""
-    house = slow_house(DOCUMENTS, 3)
+    house = slow_house(DOCUMENTS, 3, max_document=2**16)
     for node in house.nodes[1:]:
-        node.faults = lambda _: [answer(200, b"[" * 100_000)]
+        node.faults = lambda _: [answer(200, b" " * 70_000)]
     client = begun(house)
     house.network.elapse(LIMITS.hedge_after)
     assert got(client).status == 403
