@@ -177,15 +177,6 @@ def test_a_second_stream_that_is_silent_has_none_beside_it() -> None:
     assert len(reader.seconds) == 1
 
 
-def test_an_end_that_is_short_takes_over_too() -> None:
-    """All of it is held back until it is complete."""
-    reader, first = silent(len(DATA) - 10)
-    second = reader.second_opened()
-    finish(reader, second)
-    assert first.is_vacated
-    assert reader.ledger.won == [HedgeKind.BODY]
-
-
 def test_without_a_place_it_is_tried_again_later() -> None:
     reader = HedgedReader()
     reader.has_place = False

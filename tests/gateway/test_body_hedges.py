@@ -138,6 +138,22 @@ def test_another_node_goes_on_where_a_transfer_is_silent(name: str, range_: str 
     assert len(two.asked(1)) == (2 if name == "encoded" and range_ is not None else 1)
 
 
+def test_a_body_that_is_all_held_back_takes_over_when_it_is_complete() -> None:
+    little = Stored.compressed(TEXT[:1000])
+    two = Two(right)
+    two.house.doc.attachments["little"] = little
+    two.house.node.faults = lambda asked: (
+        silent_after(10)(asked, attachment_answer(little, asked)) if asked.path != "/db/doc" else None
+    )
+    client = two.house.send(f"/db/doc/little?token={TOKEN}")
+    two.network.elapse(AFTER)
+    assert answer_of(client).body == TEXT[:1000]
+    assert two.hedges == (1, 1)
+    assert counted(two.house.table)["node_failures_total http://127.0.0.1:5984"] == 1
+    two.network.elapse(10)
+    two.house.assert_at_rest()
+
+
 def test_it_is_asked_for_the_first_byte_that_was_not_released() -> None:
     two = Two(silent_after(300_000))
     client = two.begin("identity", "bytes=1000-500000")
