@@ -23,8 +23,8 @@ LIMITS = UpstreamLimits()
 class Hedged(Upstream):
     """A body that has another node beside it, if the test says so."""
 
-    def __init__(self, missing: int, reader: "HedgedReader") -> None:
-        super().__init__(missing)
+    def __init__(self, request: Request, reader: "HedgedReader") -> None:
+        super().__init__(request)
         self._reader = reader
         self.tally = reader.ledger
 
@@ -48,7 +48,7 @@ class HedgedReader(Reader):
         self.cancelled: list[object] = []
 
     def opened(self) -> Hedged:
-        upstream = Hedged(self.asked[-1].count, self)
+        upstream = Hedged(self.asked[-1], self)
         self.opening.pop().callback(cast(Body, upstream))
         return upstream
 
@@ -61,7 +61,7 @@ class HedgedReader(Reader):
 
     def second_opened(self) -> Hedged:
         """The other node answers."""
-        upstream = Hedged(self.seconds[-1].count, self)
+        upstream = Hedged(self.seconds[-1], self)
         self.second_opening.callback(cast(Body, upstream))
         return upstream
 

@@ -48,8 +48,8 @@ def only(*script: bytes | Mark) -> Respond:
     return lambda *_: script
 
 
-def right(_: Asked, answered: bytes) -> Script:
-    return [answered]
+def right(*_: object) -> None:
+    """As the model answers."""
 
 
 class Two:
@@ -341,6 +341,49 @@ def first_and_then_silent(fault: Callable[[Asked], Script | None]) -> Callable[[
         return fault(asked) if len(seen) == 1 else [Mark.SILENCE]
 
     return respond
+
+
+# Compaction, which is what makes transfers silent.
+
+
+def edited(two: Two, **attachments: Stored) -> None:
+    """The document is edited, and its old revision is compacted away."""
+    old = two.house.doc
+    two.house.node.docs["/db/doc"] = attrs.evolve(
+        old, rev="2-fedcba9876543210fedcba9876543210", attachments={**old.attachments, **attachments}
+    )
+
+
+@pytest.mark.parametrize("name", IDENTITY)
+def test_the_second_node_has_another_revision_by_then(name: str) -> None:
+    two = Two(silent_after(300_000))
+    client = two.begin(name)
+    edited(two)
+    two.network.elapse(AFTER)
+    two.assert_whole(client, name)
+    assert two.hedges == (1, 1)
+    assert two.house.nodes[1].asked[-1].target.endswith("?rev=2-fedcba9876543210fedcba9876543210")
+
+
+@pytest.mark.parametrize("name", IDENTITY)
+@pytest.mark.parametrize("what", ["changed", "removed", "the document", "longer ago"])
+def test_the_second_node_has_another_attachment_by_then(name: str, what: str) -> None:
+    """It is not read. The silent transfer may still bring the right one."""
+    two = Two(silent_after(300_000))
+    query = "&rev=" + two.house.doc.rev if what == "longer ago" else ""
+    client = two.house.send(f"/db/doc/{name}?token={TOKEN}{query}")
+    two.network.run()
+    edited(two, **({name: Stored(b"another")} if what == "changed" else {}))
+    if what == "removed":
+        del two.house.doc.attachments[name]
+    if what == "the document":
+        del two.house.node.docs["/db/doc"]
+    two.network.elapse(AFTER + 1)
+    assert two.hedges == (1, 0)
+    assert two.busy == 1
+    two.silent_end().write(STORED[name].stored[300_000:])
+    two.network.run()
+    two.assert_whole(client, name)
 
 
 # Clients.

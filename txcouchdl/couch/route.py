@@ -10,6 +10,7 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from txcouchdl.couch.body_opening import Follows, open_body, open_same_body
 from txcouchdl.couch.client import BodyHead, CouchClient
 from txcouchdl.couch.cluster import Cluster
 from txcouchdl.couch.documents import Absence, Document
@@ -172,26 +173,33 @@ class Route:
         return document
 
     async def attachment(
-        self, address: AttachmentAddress, rev: str, request: Request, patience: Patience, *, takes_whole: bool = False
+        self,
+        address: AttachmentAddress,
+        rev: str,
+        request: Request,
+        patience: Patience,
+        *,
+        takes_whole: bool = False,
+        follows: Follows = None,
     ) -> Body:
         """
         Open the body that a request is for. Nodes that ignore ranges are asked for one where no other can be.
 
         :param takes_whole: whether a body of all bytes may come instead of a range: see :attr:`Request.whole`.
+        :param follows: what may be read from a later revision while the opened body is silent.
         :raises RangesIgnored: if that comes, and may not.
         :raises BadUpstream: if nobody answers as the request expects it.
         :raises RevisionGone: if no node has this revision with this attachment.
         """
 
         async def open_at(member: Member, request: Request) -> BodyHead:
-            head, _ = await self._ask_member(member, lambda client: _open(client, address, rev, request))
-            return head
+            return await self._ask_member(member, lambda client: open_same_body(client, address, rev, request, follows))
 
         ranges, kind = self._cluster.ranges, HedgeKind.HEAD
         ignoring = [*ranges.ignoring] if ranges.ignoring and request.is_partial else []
         while True:
             (head, answered), place = await self._ask(
-                lambda client: _open(client, address, rev, request, may_be_whole=True), patience, kind, ignoring
+                lambda client: open_body(client, address, rev, request, may_be_whole=True), patience, kind, ignoring
             )
             body = Body(head, place, answered, Origin(self._cluster, self.leave, open_at))
             if answered is request:
@@ -312,22 +320,6 @@ class Route:
             # Perhaps one of them twice, and none for another that is down.
             return len(tried) < self._cluster.size
         return len(tried) < _ATTEMPTS and not isinstance(error, _THE_SAME_WILL_NOT)
-
-
-async def _open(
-    client: CouchClient, address: AttachmentAddress, rev: str, request: Request, *, may_be_whole: bool = False
-) -> tuple[BodyHead, Request]:
-    """
-    :param may_be_whole: whether the node may promise all bytes instead of a range.
-    :return: what the node promises, and the request that this answers.
-    :raises BadUpstream: if the node does not promise what was asked for.
-    """
-    head = await client.attachment(address, rev, request.byte_range, gzip=request.is_gzip, closing=request.is_closing)
-    answered = request.answered_by(head)
-    if answered is None or not (may_be_whole or answered is request):
-        head.abandon()
-        raise BadUpstream(f"{client}: {request.problem(head)}")
-    return head, answered
 
 
 def _overtaken(place: Place) -> None:

@@ -229,7 +229,12 @@ class AttachmentSource:
     async def _open_pinned(self, request: Request, patience: Patience) -> Body:
         takes_whole = self._reads_whole or patience.is_committed
         return await self._route.attachment(
-            self._pinned.address, self._pinned.rev, request, patience, takes_whole=takes_whole
+            self._pinned.address,
+            self._pinned.rev,
+            request,
+            patience,
+            takes_whole=takes_whole,
+            follows=self._has_the_same if self._follows else None,
         )
 
     async def _follow(self, patience: Patience) -> bool:
