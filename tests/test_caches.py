@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import json
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import Raw
 from twisted.web.http_headers import _nameEncoder
 
 import txcouchdl
@@ -32,7 +34,7 @@ MOST = 5 * 2**10
 #: Calls, more than any cache keeps results of.
 MANY = 1100
 #: Characters of a text: a third of what a client can send, and what is just kept.
-LENGTHS = (3_000, LONGEST_KEY // 3, LONGEST_KEY - 10)
+LENGTHS = (3_000, 900, LONGEST_KEY // 3, LONGEST_KEY - 10)
 
 
 def stub(number: int, text: str) -> AttachmentStub:
@@ -52,6 +54,11 @@ def parsed(number: int, text: str) -> None:
     assert parse_stub(text, told).sha256
 
 
+def decoded(number: int, text: str) -> None:
+    stub = {"digest": Digest(number.to_bytes(16, "big")).text, "length": 1, "content_type": text}
+    assert parse_stub(f"{number}{text}", Raw(json.dumps(stub, ensure_ascii=False).encode())).length
+
+
 #: Each cache, and how a stranger fills it: with a number that makes the call another one, and a text as long as can be.
 #: The texts are the worst there are: wide characters, each of which is quoted in twelve.
 FILLED_BY: dict[str, Callable[[int, str], object]] = {
@@ -62,6 +69,7 @@ FILLED_BY: dict[str, Callable[[int, str], object]] = {
         AttachmentAddress("db", f"{number}{text}", text)
     ),
     "txcouchdl.couch.documents._parse_digest": parsed,
+    "txcouchdl.couch.documents._parse_small_stub": decoded,
     "txcouchdl.couch.documents._decode_sha256": parsed,
     "txcouchdl.gateway.description._presented": described,
     "txcouchdl.gateway.description._digested": described,

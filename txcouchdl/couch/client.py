@@ -79,17 +79,18 @@ class BodyHead:
     _answer: Answer
     _deadlines: Deadlines
 
-    async def collect(self, count: int, digest: Digest | None) -> bytes:
+    async def collect(self, count: int, digest: Digest | None, wanted: int | None = None) -> bytes:
         """
-        All of a short body, instead of :meth:`deliver`.
+        Collect a short body, instead of :meth:`deliver`.
 
         :param count: how many bytes it has.
         :param digest: what it has to have.
+        :param wanted: how many of its bytes, from the first, are returned; ``None`` for all.
         :raises UpstreamFailure: if it has not, or does not come in time.
         """
         deadline = self._deadlines.begin()
         try:
-            return await deadline.wait(gather(self.deliver, count, digest))
+            return await deadline.wait(gather(self.deliver, count, digest, wanted))
         finally:
             deadline.end()
 

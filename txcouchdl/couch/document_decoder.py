@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from txcouchdl.couch.documents import BadDocument, Document
 from txcouchdl.couch.errors import UnreadableDocument
-from txcouchdl.couch.json_members import Items, Members, check_utf8, text_of, without_escaped_halves
+from txcouchdl.couch.json_members import Items, Members, all_members, check_utf8, text_of, without_escaped_halves
 from txcouchdl.couch.steps import Steps, at_once
 
 
@@ -168,18 +168,29 @@ def _document(
 ) -> Document:
     """
     :param members: of the document.
-    :param length: of its JSON, if that is too long to be kept for the sake of a small part of it.
+    :param length: of its JSON, if that is large: too long to be kept for the sake of a small part of it.
     """
     id_, rev, stubs = members.get("_id"), members.get("_rev"), members.get("_attachments")
-    if stubs is not None and length is not None and 2 * len(stubs) < length:
-        stubs = stubs.copy()
+    decoded: object = {}
+    if stubs is not None and length is None:
+        decoded = _decoded(stubs)
+    elif stubs is not None:
+        decoded = stubs.copy() if 2 * len(stubs) < (length or 0) else stubs
     return _checked(
         document_id,
         None if id_ is None else text_of(id_),
         None if rev is None else text_of(rev),
         fields,
-        {} if stubs is None else stubs,
+        decoded,
     )
+
+
+def _decoded(stubs: Raw) -> object:
+    """Decode the stubs of a small document once, if they can be decoded. If not, that shows when one is wanted."""
+    try:
+        return all_members(stubs)
+    except (ValueError, RecursionError):
+        return stubs
 
 
 def _document_of(value: object, document_id: str) -> Document:

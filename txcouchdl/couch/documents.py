@@ -21,6 +21,7 @@ from msgspec import Raw
 
 from txcouchdl.couch.errors import BadUpstream
 from txcouchdl.couch.json_members import Members, all_members, plain_value, scalar_of
+from txcouchdl.short_cache import short_cache
 
 #: Bytes of a document up to which it is read and decoded at once: to read it takes less than a millisecond.
 SMALL_DOCUMENT: Final = 64 * 2**10
@@ -268,8 +269,20 @@ def parse_stub(name: str, stub: object) -> AttachmentStub:
     :param stub: the value in ``_attachments``, read with ``att_encoding_info=true``; it may be JSON.
     :raises BadDocument: if it has no digest or no sensible length, or an encoding that CouchDB does not have.
     """
-    if isinstance(stub, Raw):
-        stub = _stub_fields(stub)
+    if not isinstance(stub, Raw):
+        return _parse_stub(name, stub)
+    if len(stub) > _SMALL_STUB:
+        return _parse_stub(name, _stub_fields(stub))
+    return _parse_small_stub(name, bytes(stub))
+
+
+# Requests for one attachment find the same stub in its document, over and over.
+@short_cache(1024, 512)
+def _parse_small_stub(name: str, stub: bytes) -> AttachmentStub:
+    return _parse_stub(name, _stub_fields(Raw(stub)))
+
+
+def _parse_stub(name: str, stub: object) -> AttachmentStub:
     if not isinstance(stub, dict):
         raise BadDocument("a stub is not an object")
     content_type = stub.get("content_type")

@@ -61,22 +61,22 @@ class Body:
         """Who counts what becomes of it."""
         return self._origin.cluster.tally
 
-    async def collect(self, count: int, digest: Digest | None) -> bytes:
+    async def collect(self, count: int, digest: Digest | None, wanted: int | None = None) -> bytes:
         """
-        Collect all of a short body; of a second node, if this one takes long.
+        Collect a short body; that of a second node, if this one takes long.
 
         See :meth:`BodyHead.collect <txcouchdl.couch.client.BodyHead.collect>`.
         """
         hedges = self._origin.cluster.hedges
         if hedges is None:
-            return await self._head.collect(count, digest)
+            return await self._head.collect(count, digest, wanted)
 
         async def collect_at(place: Place) -> bytes:
             if place is self._place:
-                return await self._head.collect(count, digest)
+                return await self._head.collect(count, digest, wanted)
             head = await self._origin.open_at(place.member, self.request)
             try:
-                return await head.collect(count, digest)
+                return await head.collect(count, digest, wanted)
             except UpstreamFailure as error:
                 place.member.note_failure(error)
                 raise

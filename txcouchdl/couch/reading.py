@@ -177,7 +177,7 @@ class Reading:
             return Request(None, length, known, False, self.stub)
         if self.wanted is None:
             return Request(ByteRange(known, length - 1), length - known, 0, False, self.stub)
-        return self._request_range(ByteRange(self.wanted.first + known, self.wanted.last))
+        return self._request_range(ByteRange(self.wanted.first + known, self.wanted.last) if known else self.wanted)
 
     def _request_range(self, missing: ByteRange) -> Request:
         """
@@ -196,6 +196,6 @@ def plan_reading(stub: AttachmentStub, ranges: Run | None) -> Reading:
     """
     if ranges is None:
         return Reading(stub, None)
-    wanted = ByteRange(ranges[0].first, ranges[-1].last)
+    wanted = ranges[0] if len(ranges) == 1 else ByteRange(ranges[0].first, ranges[-1].last)
     is_all = wanted.length == stub.length
     return Reading(stub, None if is_all else wanted, None if is_all and len(ranges) == 1 else ranges)

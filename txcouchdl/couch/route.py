@@ -233,8 +233,14 @@ class Route:
         tried: list[Member] = []
         while True:
             place = await self._place([*avoided, *tried] if avoided else tried, patience)
+            hedges, time_left = self._cluster.hedges, patience.time_left
             try:
-                return await self._ask_at(place, ask, patience.time_left, kind, tried)
+                if hedges is None:
+                    asking = self._ask_member(place.member, ask)
+                    answer = await (asking if time_left is None else self._in_time(asking, time_left))
+                else:
+                    racing = self._race(place, ask, hedges, kind, tried)
+                    answer, place = await (racing if time_left is None else self._in_time(racing, time_left))
             except _ANOTHER_MAY_DO as error:
                 place.vacate()
                 tried.append(place.member)
@@ -243,29 +249,9 @@ class Route:
             except BaseException:
                 place.vacate()
                 raise
-
-    async def _ask_at(
-        self,
-        place: Place,
-        ask: Callable[[CouchClient], _Answering[_T]],
-        time_left: float | None,
-        kind: HedgeKind,
-        tried: list[Member],
-    ) -> tuple[_T, Place]:
-        """
-        Ask one node and, if it says nothing for a while, a second one.
-
-        :param tried: gets the second one, if that fails.
-        """
-        hedges = self._cluster.hedges
-        if hedges is None:
-            asking = self._ask_member(place.member, ask)
-            answer = await (asking if time_left is None else self._in_time(asking, time_left))
-        else:
-            racing = self._race(place, ask, hedges, kind, tried)
-            answer, place = await (racing if time_left is None else self._in_time(racing, time_left))
-        self._member, self._left = place.member, None
-        return answer, place
+            else:
+                self._member, self._left = place.member, None
+                return answer, place
 
     async def _race(
         self,
@@ -275,6 +261,12 @@ class Route:
         kind: HedgeKind,
         tried: list[Member],
     ) -> tuple[_T, Place]:
+        """
+        Ask one node and, if it says nothing for a while, a second one.
+
+        :param tried: gets the second one, if that fails.
+        """
+
         def failed(place: Place, error: BaseException | None) -> bool:
             if place is not first:
                 tried.append(place.member)

@@ -40,14 +40,17 @@ def collect(response: IResponse, limit: int) -> "Deferred[bytes]":
     return gather(response.deliverBody, limit)
 
 
-def gather(deliver: Callable[[IProtocol], object], limit: int, digest: Digest | None = None) -> "Deferred[bytes]":
+def gather(
+    deliver: Callable[[IProtocol], object], limit: int, digest: Digest | None = None, wanted: int | None = None
+) -> "Deferred[bytes]":
     """
     :param deliver: lets a body flow into a protocol.
     :param limit: bytes that the body may have.
     :param digest: of the body, where it has to be right.
+    :param wanted: bytes of the body, from the first, that are returned; ``None`` for all.
     :return: fires as :attr:`_Collector.finished`.
     """
-    collector = _Collector(limit, digest)
+    collector = _Collector(limit, digest, wanted)
     deliver(collector)
     return collector.finished
 
@@ -66,14 +69,15 @@ class _Collector(Protocol):
     """
     Collects a short body.
 
-    :ivar finished: fires once with the body; fails with UnreadableDocument if it is longer than the limit, with
-        UpstreamUnavailable if it ends early, with CorruptAttachment if it has another digest. Cancelling it drops the
-        connection.
+    :ivar finished: fires once with what is wanted of the body. Fails with UnreadableDocument if the body is longer than
+        the limit, with UpstreamUnavailable if it ends early, with CorruptAttachment if it has another digest. To cancel
+        it drops the connection.
     """
 
-    def __init__(self, limit: int, digest: Digest | None) -> None:
+    def __init__(self, limit: int, digest: Digest | None, wanted: int | None) -> None:
         self._limit = limit
         self._digest = digest
+        self._wanted = wanted
         self._chunks: list[bytes] = []
         self._length = 0
         self._over = False
@@ -94,6 +98,14 @@ class _Collector(Protocol):
         self._chunks.clear()
         cast("IPushProducer", self.transport).stopProducing()
 
+    def _drop_surplus(self, surplus: int) -> None:
+        """Drop the last bytes before the chunks are joined: then they need not be copied once more."""
+        while surplus > 0:
+            last = self._chunks.pop()
+            if len(last) > surplus:
+                self._chunks.append(last[:-surplus])
+            surplus -= len(last)
+
     def connectionLost(self, reason: Failure | None = None) -> None:
         if self._over:
             return
@@ -101,6 +113,8 @@ class _Collector(Protocol):
         if reason is None or reason.type is not ResponseDone:
             self.finished.errback(UpstreamUnavailable("a body ended early"))
             return
+        if self._wanted is not None:
+            self._drop_surplus(self._length - self._wanted)
         body = b"".join(self._chunks)
         if self._digest is None or self._digest.is_of(body):
             self.finished.callback(body)

@@ -157,7 +157,7 @@ class AttachmentSource:
             return None
         body = await self._open_body(request, UNHURRIED)
         try:
-            stored = await body.collect(request.count, reading.digest)
+            stored = await body.collect(request.count, reading.digest, request.wanted)
         except UpstreamFailure as error:
             body.lost(error)
             return None
@@ -165,6 +165,8 @@ class AttachmentSource:
             body.vacate()
             raise
         body.vacate()
+        if not reading.has_gaps:
+            return stored
         decoder = reading.decoder()
         decoder.feed(stored)
         return decoder.read()

@@ -8,6 +8,7 @@ One request of a client: what twisted.web and Klein would do before we are asked
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, AnyStr, Final, cast
 
 from twisted.internet.defer import Deferred
@@ -20,7 +21,6 @@ from twisted.web.server import Request
 from txcouchdl.gateway.description import Headers as Fields
 from txcouchdl.gateway.errors import INTERNAL_ERROR, ErrorAnswer, TooManyConnections
 from txcouchdl.gateway.tally import End
-from txcouchdl.short_cache import LONGEST_KEY
 
 if TYPE_CHECKING:
     from txcouchdl.gateway.channel import GatewayChannel
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Bytes of a request's body that are skipped.
 _LONGEST_BODY: Final = 64 * 2**10
+#: Characters of all values of an answer whose lines are kept for the next one.
+_LONGEST_KEPT: Final = 1024
 
 _TOO_LARGE: Final = ErrorAnswer(413, "too_large", "This server takes no request bodies.")
 #: nginx's status for a client that went away before its answer began; it stands in the log only.
@@ -227,11 +229,16 @@ def field_lines(fields: Fields) -> list[bytes]:
 
     :param fields: their values are in ISO 8859-1.
     """
-    # What short_cache does, without a call for each field.
-    return [(_kept_line if len(value) <= LONGEST_KEY else _line)(name, value) for name, value in fields]
+    # As short_cache does it, but without Python code for each field.
+    length = sum(map(len, map(_value, fields)))
+    return list(map(_kept_line if length <= _LONGEST_KEPT else _line, fields))
 
 
-def _line(name: str, value: str) -> bytes:
+_value = itemgetter(1)
+
+
+def _line(field: tuple[str, str]) -> bytes:
+    name, value = field
     return b"%b: %b\r\n" % (name.encode("ascii"), b" ".join(value.encode("latin-1").splitlines()))
 
 

@@ -60,7 +60,8 @@ class ByteRange:
 
     @last.validator
     def _check_last(self, attribute: "attrs.Attribute[int]", last: int) -> None:
-        _check_order(self.first, last)
+        if not 0 <= self.first <= last:
+            _check_order(self.first, last)
 
     @property
     def offset(self) -> int:
