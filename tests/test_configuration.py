@@ -222,6 +222,50 @@ def test_what_is_no_option(key: str, near: str, file: Path) -> None:
     assert f"{near}?" in sentence or not near
 
 
+@pytest.mark.parametrize(
+    ("variable", "near"),
+    [
+        ("COUCHDL_STALL_TIMOUT", "COUCHDL_STALL_TIMEOUT"),
+        ("COUCHDL_DATABASES", "COUCHDL_DATABASE"),
+        ("COUCHDL_TOKEN_KEY", ""),
+        ("COUCHDL_LINK_SECRET", "COUCHDL_LINK_SECRET_FILE"),
+        ("COUCHDL_PORT", ""),
+        ("COUCHDL_STALL_TIMEOUT_", "COUCHDL_STALL_TIMEOUT"),
+        ("COUCHDL_", ""),
+    ],
+)
+def test_a_variable_of_no_option(variable: str, near: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, SECRET)
+    sentence = refusal()
+    assert f"{variable!r}, which is no option" in sentence
+    assert f": {near}?" in sentence or not near
+    monkeypatch.setenv(variable, "")
+    assert settings() == DEFAULTS, "an empty variable counts as unset"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("COUCHDL_TOKEN", "secret"),
+        ("COUCHDLX", "1"),
+        ("couchdl_listen", "1"),
+        # Those that Kubernetes sets for its services couchdl and couchdl-admin.
+        ("COUCHDL_SERVICE_HOST", "10.0.0.1"),
+        ("COUCHDL_SERVICE_PORT", "8000"),
+        ("COUCHDL_SERVICE_PORT_HTTP", "8000"),
+        ("COUCHDL_PORT", "tcp://10.0.0.1:8000"),
+        ("COUCHDL_PORT_8000_TCP", "tcp://10.0.0.1:8000"),
+        ("COUCHDL_PORT_8000_TCP_PROTO", "tcp"),
+        ("COUCHDL_PORT_8000_TCP_ADDR", "10.0.0.1"),
+        ("COUCHDL_ADMIN_SERVICE_HOST", "10.0.0.1"),
+        ("COUCHDL_ADMIN_PORT_8001_TCP_PORT", "8001"),
+    ],
+)
+def test_variables_that_are_others(variable: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, text)
+    assert settings() == DEFAULTS
+
+
 @each_of(IN_FILE)
 def test_a_value_of_the_wrong_kind(option: Option, file: Path) -> None:
     wrong = ["{}", "[1]", "1979-05-27", "[[]]", f'["{SECRET}", 1]', "[true]"]

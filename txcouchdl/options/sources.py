@@ -2,8 +2,9 @@
 What is given for options, and where: on the command line, in the environment, or in a file.
 """
 
+import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from enum import IntEnum
 from pathlib import Path
@@ -48,6 +49,15 @@ class Given:
 Said = Mapping[str, Given]
 
 _BY_NAME: Final = {option.name: option for option in OPTIONS}
+_PREFIX: Final = "COUCHDL_"
+_VARIABLES: Final = frozenset(option.variable for option in OPTIONS)
+#: What the command couchdl reads.
+_OTHERS: Final = frozenset({"COUCHDL_TOKEN"})
+# Kubernetes sets these for each service in the namespace, one named couchdl or couchdl-admin among them.
+_OF_A_SERVICE: Final = re.compile(
+    r"COUCHDL_(?:[A-Z0-9_]+_)?"
+    r"(?:SERVICE_HOST=|SERVICE_PORT(?:_[A-Z0-9_]+)?=|PORT=(?:tcp|udp|sctp)://|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_[A-Z]+)?=)"
+)
 
 
 def on_command_line(said: Iterable[tuple[str, str]]) -> Said:
@@ -60,7 +70,13 @@ def on_command_line(said: Iterable[tuple[str, str]]) -> Said:
 
 
 def in_environment(environment: Mapping[str, str]) -> Said:
-    """An empty variable is none, as ``docker run -e COUCHDB_URL=`` leaves it."""
+    """
+    Read the options' variables. An empty variable counts as unset, as ``docker run -e COUCHDB_URL=`` leaves it.
+
+    :raises BadOption: if a value is not in order, or a variable has our prefix and belongs to no option.
+    """
+    for name, text in environment.items():
+        _check_variable(name, text)
     found = {}
     for option in OPTIONS:
         text = environment.get(option.variable, "")
@@ -72,6 +88,19 @@ def in_environment(environment: Mapping[str, str]) -> Said:
         if texts:
             found[option.name] = Given(texts, Source.ENVIRONMENT, option.variable)
     return found
+
+
+def _check_variable(name: str, text: str) -> None:
+    """Refuse a misspelt variable: an option that does not count would be noticed by nobody."""
+    is_known = name in _VARIABLES or name in _OTHERS or not name.startswith(_PREFIX)
+    if text and not is_known and not _OF_A_SERVICE.match(f"{name}={text}"):
+        raise BadOption(f"the environment has {name!r}, which is no option{_nearest(name, sorted(_VARIABLES))}")
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    """The end of an error's sentence: the name that was probably meant, if one is near."""
+    near = get_close_matches(name, names, 1)
+    return f": {near[0]}?" if near else ""
 
 
 def in_file(path: str) -> Said:
@@ -103,8 +132,8 @@ def merged(*all_said: Said) -> Said:
 def _in_file(name: str, value: object, path: str) -> Given:
     option = _BY_NAME.get(name)
     if option is None or not option.is_in_file:
-        near = get_close_matches(name, [each.name for each in OPTIONS if each.is_in_file], 1)
-        raise BadOption(f"{path!r} has {name!r}, which is no option{f': {near[0]}?' if near else ''}")
+        near = _nearest(name, [each.name for each in OPTIONS if each.is_in_file])
+        raise BadOption(f"{path!r} has {name!r}, which is no option{near}")
     where = f"{name} in {path!r}"
     texts, wanted = _texts(option, value)
     if texts is None:
