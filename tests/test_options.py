@@ -193,6 +193,19 @@ def test_demo() -> None:
     assert chosen == Settings(("tcp:1",), TokenRule("a.b"), nodes=(), store=store, is_demo=True)
 
 
+@pytest.mark.parametrize("name", ["COUCHDL_LISTEN", "COUCHDL_STORE_LISTEN"])
+def test_a_demo_moves_only_where_nobody_says_where_it_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def moves(*arguments: str) -> tuple[bool, bool]:
+        chosen = settings(*arguments)
+        assert chosen.store is not None
+        return chosen.alternative is not None, chosen.store.alternative is not None
+
+    assert moves("--demo") == (True, True)
+    assert moves("--store=dir") == (False, False)
+    monkeypatch.setenv(name, "tcp:1")
+    assert moves("--demo") == (name != "COUCHDL_LISTEN", name != "COUCHDL_STORE_LISTEN")
+
+
 def test_the_last_of_two_that_are_not_repeatable() -> None:
     chosen = settings("-k", "one", "-k", "two", "-s", "one", "-s", "two")
     assert chosen.rule == TokenRule("two")

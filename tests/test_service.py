@@ -9,11 +9,12 @@ import json
 import os
 import re
 import signal
+import socket
 import stat
 import subprocess
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -502,6 +503,28 @@ def test_an_endpoint_in_use(arguments: tuple[str, ...], tmp_path: Path) -> None:
         [line] = complaints(tmp_path, *(each.format(endpoint) for each in arguments))
     assert line.startswith(f"twistd couchdl: cannot listen on '{endpoint}': ")
     assert "in use" in line
+
+
+@contextmanager
+def taken(*numbers: int) -> Iterator[None]:
+    """Listen on these ports of this machine, unless another process does."""
+    with ExitStack() as stack:
+        for number in numbers:
+            with suppress(OSError):
+                stack.enter_context(socket.create_server(("127.0.0.1", number)))
+        yield
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_demo_beside_a_couchdb(workers: str, tmp_path: Path) -> None:
+    """Its usual ports are taken; its links lead to those that it found."""
+    with taken(5984, 8000), running(tmp_path, "--demo", COUCHDL_WORKERS=workers) as process:
+        links = process.links()
+        for number in (5984, 8000):
+            process.out.wait_for(rf"cannot listen on 'tcp:{number}:.* listening on a free port instead")
+        assert process.page().startswith(f"http://127.0.0.1:{process.port()}/demo/")
+        assert curl(links["story.txt"]).body == MEDIA["story.txt"]
+        assert process.stop() == 0
 
 
 def test_a_store_that_another_process_has_open(large: Served, tmp_path: Path) -> None:

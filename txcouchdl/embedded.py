@@ -45,7 +45,8 @@ class EmbeddedStore:
         except StoreError as error:
             raise StartError(str(error)) from None
         self._site = store_site(self._store, admin, self._reactor)
-        url = listen(self._reactor, self._settings.listen, self._site, self._ports).url
+        settings = self._settings
+        url = listen(self._reactor, settings.listen, self._site, self._ports, settings.alternative).url
         if url is None:
             raise StartError("the embedded store listens on TCP only: choose another --store-listen")
         _log.info("the embedded store answers at {url}, its admin stands in {file}", url=url, file=directory / "admin")

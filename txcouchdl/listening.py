@@ -2,6 +2,7 @@
 Listening, at once or not at all: whatever is in the way of that is one line, before twistd gives up root's rights.
 """
 
+import errno
 import os
 import re
 import socket
@@ -13,6 +14,7 @@ from attrs import frozen
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.tcp import Port
 from twisted.logger import Logger
@@ -57,13 +59,34 @@ class Listening:
         return f"http{'s' * self.is_secure}://{f'[{host}]' if ':' in host else host}:{address.port}"
 
 
-def listen(reactor: Any, description: str, factory: IProtocolFactory, ports: list[IListeningPort]) -> Listening:
+def listen(
+    reactor: Any,
+    description: str,
+    factory: IProtocolFactory,
+    ports: list[IListeningPort],
+    alternative: str | None = None,
+) -> Listening:
     """
     Listen, or end: an endpoint that is not ready at once would be too late for an error.
 
     :param ports: gets the port, also where it is of no use.
+    :param alternative: an endpoint to listen on instead, if another process has the port of the first.
     :raises StartError: if that cannot be.
     """
+    try:
+        return _listen(reactor, description, factory, ports)
+    except _PortTaken as error:
+        if alternative is None:
+            raise StartError(str(error)) from None
+        _log.warn("{error}; listening on a free port instead", error=error)
+    return listen(reactor, alternative, factory, ports)
+
+
+class _PortTaken(Exception):
+    """Another process listens on this port."""
+
+
+def _listen(reactor: Any, description: str, factory: IProtocolFactory, ports: list[IListeningPort]) -> Listening:
     with _told_as_endpoint(description):
         endpoint = serverFromString(reactor, description)
         listening = endpoint.listen(factory)
@@ -72,12 +95,17 @@ def listen(reactor: Any, description: str, factory: IProtocolFactory, ports: lis
     listening.addCallbacks(found.append, failures.append)
     if not found:
         why = failures[0].getErrorMessage() if failures else "it takes too long"
-        raise StartError(f"cannot listen on {description!r}: {why}")
+        sentence = f"cannot listen on {description!r}: {why}"
+        raise _PortTaken(sentence) if failures and _is_taken(failures[0].value) else StartError(sentence)
     ports += found
     if not _is_told_its_family(found[0]):
         raise StartError(f"{description!r} is no endpoint: the socket is of another domain")
     _lengthen_queue(found[0], description)
     return Listening(description, endpoint, found[0])
+
+
+def _is_taken(error: BaseException | None) -> bool:
+    return isinstance(error, CannotListenError) and getattr(error.socketError, "errno", None) == errno.EADDRINUSE
 
 
 def check_endpoint(description: str) -> None:

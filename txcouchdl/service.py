@@ -159,7 +159,10 @@ class Alone:
         limiter = rate_limiter(settings, self._reactor, counts)
         self._serving = serving = Serving(settings, nodes, self._reactor, limiter, counts)
         sites = [serving.site() for _ in settings.listen]
-        heard = [listen(self._reactor, *each, serving.ports) for each in zip(settings.listen, sites, strict=True)]
+        heard = [
+            listen(self._reactor, description, site, serving.ports, settings.alternative)
+            for description, site in zip(settings.listen, sites, strict=True)
+        ]
         counts.answers()
         return heard[0].url
 

@@ -44,16 +44,19 @@ class StoreSettings:
     """
     :ivar directory: of the embedded store.
     :ivar listen: the endpoint where it answers.
+    :ivar alternative: where it answers if that port is taken; ``None`` to refuse the start.
     """
 
     directory: Path
     listen: str
+    alternative: str | None = None
 
 
 @frozen
 class Settings:
     """
     :ivar listen: the gateway's endpoints, at least one.
+    :ivar alternative: where it answers if the port of one of these is taken; ``None`` to refuse the start.
     :ivar nodes: the CouchDB nodes in front of which the gateway stands, none of them twice; empty for the embedded
         store, and for nothing else.
     :ivar is_demo: whether the embedded store is to be filled with the demo.
@@ -76,6 +79,7 @@ class Settings:
     nodes: tuple[Node, ...]
     store: StoreSettings | None
     is_demo: bool
+    alternative: str | None = None
     upstream: UpstreamLimits = field(factory=UpstreamLimits)
     clients: ClientLimits = field(factory=ClientLimits)
     guess_limit: int = GUESS_LIMIT

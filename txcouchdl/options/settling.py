@@ -17,7 +17,7 @@ from txcouchdl.gateway.peers import TrustedProxies
 from txcouchdl.gateway.tokens import TokenRule
 from txcouchdl.link_secret import read_link_secret
 from txcouchdl.options.sources import BadOption, Said
-from txcouchdl.options.table import DEFAULT_KEY, DEFAULT_LISTEN, DEFAULT_NODE, DEFAULT_STORE_LISTEN, NUMBERS
+from txcouchdl.options.table import DEFAULT_KEY, DEFAULT_LISTEN, DEFAULT_NODE, DEFAULT_STORE_LISTEN, FREE_PORT, NUMBERS
 from txcouchdl.settings import Settings, StoreSettings
 
 DEMO_DIRECTORY: Final = "couchdl-demo"
@@ -43,6 +43,7 @@ def settings_of(said: Said) -> Settings:
         nodes=_nodes(said if where == "couchdb" else {}) if store is None else (),
         store=store,
         is_demo=where == "demo",
+        alternative=FREE_PORT if where == "demo" and "listen" not in said else None,
         upstream=_upstream(said),
         clients=ClientLimits(**_numbers(ClientLimits, said)),
         proxies=_trusted(said),
@@ -81,7 +82,8 @@ def _embedded_store(said: Said, where: str | None) -> StoreSettings | None:
     listen = said["store-listen"].text if "store-listen" in said else DEFAULT_STORE_LISTEN
     if not directory or not listen:
         raise BadOption("--store and --store-listen cannot be empty")
-    return StoreSettings(Path(directory), listen)
+    alternative = FREE_PORT if where == "demo" and "store-listen" not in said else None
+    return StoreSettings(Path(directory), listen, alternative)
 
 
 def _endpoints(said: Said, name: str) -> tuple[str, ...]:

@@ -16,6 +16,8 @@ DEFAULT_LISTEN: Final = "tcp:8000:interface=127.0.0.1"
 DEFAULT_NODE: Final = "http://localhost:5984"
 DEFAULT_KEY: Final = "download_token"
 DEFAULT_STORE_LISTEN: Final = "tcp:5984:interface=127.0.0.1"
+#: Any free port, for a demo on a machine where the ports above are taken.
+FREE_PORT: Final = "tcp:0:interface=127.0.0.1"
 
 # How a number is written, as its default's type has it, and what it is called.
 _FORMS: Final[Mapping[type[float], tuple[re.Pattern[str], str]]] = {
@@ -200,7 +202,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         name="demo",
         metavar=None,
         meaning="Run an embedded store in ./couchdl-demo, filled with a text, a sound and a video, and print their "
-        "links.",
+        "links. If port 8000 or 5984 is taken, a free port is used.",
     ),
     Option(
         name="link-secret-file",

@@ -101,7 +101,7 @@ class Crew:
         return heard[0][0]
 
     def _listen(self, description: str) -> tuple[str | None, Endpoint]:
-        listening = listen(self._reactor, description, _ForWorkers(), self._ports)
+        listening = listen(self._reactor, description, _ForWorkers(), self._ports, self._settings.alternative)
         port, factory = listening.port, getattr(listening.port, "factory", None)
         if isinstance(factory, TLSMemoryBIOFactory) and listening.is_secure:
             factory = factory.wrappedFactory
