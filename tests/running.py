@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Condition, Thread
+from time import monotonic
 from typing import IO
 
 import pytest
@@ -316,6 +317,14 @@ class Daemon:
     @property
     def log(self) -> str:
         return self._logfile.read_text("utf-8")
+
+    def wait_for_log(self, pattern: str) -> None:
+        """Wait until its log, by its name, has a line that matches."""
+        deadline = monotonic() + PATIENCE
+        while not (self._logfile.exists() and re.search(pattern, self.log)):
+            assert monotonic() < deadline, f"{pattern!r} is not in the log"
+            # By then something may have been written.
+            select.select([self._life], [], [], 0.01)
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, by its pidfile."""

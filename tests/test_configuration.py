@@ -81,12 +81,14 @@ def value_of(option: Option, number: int, directory: Path) -> str:
 
 def company(option: Option) -> list[str]:
     """What an option cannot do without."""
-    return {
+    others = {
         "store-listen": ["--store=x"],
         "stall-timeout": ["--give-up=86400"],
         "give-up": ["--stall-timeout=1"],
         "document-memory": ["--max-document=65536"],
-    }.get(option.name, [])
+        "access-log-max-size": ["--access-log=x"],
+    }
+    return others.get(option.name, [])
 
 
 def in_toml(option: Option, text: str) -> str:

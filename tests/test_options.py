@@ -59,7 +59,7 @@ class Number:
 
     @property
     def is_whole(self) -> bool:
-        return self.option.startswith("max-") or self.option in {"document-memory", "guess-limit", "workers"}
+        return self.option.startswith(("max-", "access-log-")) or self.option in {"document-memory", "guess-limit", "workers"}
 
     def within(self, number: int) -> int:
         """A whole number within the bounds, another for each number up to 100."""
@@ -89,6 +89,8 @@ NUMBERS = [
     Number("idle-timeout", "clients.idle_timeout", 60, 1, 86400),
     Number("client-timeout", "clients.client_timeout", 3600, 1, 604800),
     Number("guess-limit", "guess_limit", 60, 0, 1000000),
+    Number("access-log-max-size", "access_log_max_size", 0, 0, 1000000, ("--access-log=file",)),
+    Number("access-log-keep", "access_log_keep", 8, 1, 1000),
     Number("drain", "drain", 30, 0, 86400),
     Number("workers", "workers", 1, 0, 256),
 ]
@@ -446,6 +448,15 @@ def test_any_text_is_plainly_a_number_or_refused(text: str) -> None:
 
 def is_digits(text: str) -> bool:
     return 1 <= len(text) <= 20 and set(text) <= set("0123456789")
+
+
+def test_what_no_process_can_rotate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COUCHDL_ACCESS_LOG_MAX_SIZE", "0")
+    assert settings("--access-log=-").access_log_max_size == 0
+    monkeypatch.setenv("COUCHDL_ACCESS_LOG_MAX_SIZE", "1")
+    assert settings("--access-log=file").access_log_max_size == 1
+    for arguments in ((), ("--access-log=-",)):
+        assert "--access-log-max-size needs --access-log FILE" in refusal(*arguments)
 
 
 @pytest.mark.parametrize("environment", ["", "7.6"])

@@ -77,16 +77,19 @@ class Authority:
         intermediate = _builder("intermediate", self._key, "root", is_authority=True)
         self._chain = _pem(intermediate.sign(root_key, hashes.SHA256()))
 
-    def issue(self, live: Path) -> int:
+    def issue(self, live: Path, days: int = 1) -> int:
         """
         A certificate for NAME and for this machine's addresses, in the files that certbot keeps in a directory.
 
+        :param days: for which it is good.
         :return: its serial number.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         addresses = [x509.IPAddress(ip_address(each)) for each in ("127.0.0.1", "::1")]
         names = x509.SubjectAlternativeName([x509.DNSName(NAME), *addresses])
-        builder = _builder(NAME, key, "intermediate", is_authority=False).add_extension(names, critical=False)
+        builder = _builder(NAME, key, "intermediate", is_authority=False, days=days).add_extension(
+            names, critical=False
+        )
         certificate = builder.sign(self._key, hashes.SHA256())
         archive = live.parent / "archive" / str(certificate.serial_number)
         for directory in (live, archive):
@@ -109,13 +112,15 @@ class Authority:
         return ssl.create_default_context(cafile=str(self.root))
 
 
-def _builder(name: str, key: ec.EllipticCurvePrivateKey, issuer: str, *, is_authority: bool) -> x509.CertificateBuilder:
+def _builder(
+    name: str, key: ec.EllipticCurvePrivateKey, issuer: str, *, is_authority: bool, days: int = 1
+) -> x509.CertificateBuilder:
     subject, issued_by = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, each)]) for each in (name, issuer))
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder(issued_by, subject, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.BasicConstraints(is_authority, None), critical=True)
     )
 

@@ -12,7 +12,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from txcouchdl import demo
 from txcouchdl.couch.nodes import Node
 from txcouchdl.gateway.tokens import TokenRule
-from txcouchdl.listening import close, listen
+from txcouchdl.listening import Listening, close, listen
 from txcouchdl.settings import StartError, StoreSettings
 from txcouchdl.store.admin import admin_of
 from txcouchdl.store.app import store_site
@@ -32,6 +32,7 @@ class EmbeddedStore:
         self._store: Store | None = None
         self._site: StoreSite | None = None
         self._ports: list[IListeningPort] = []
+        self._listening: Listening | None = None
 
     def start(self) -> Node:
         """
@@ -46,11 +47,17 @@ class EmbeddedStore:
             raise StartError(str(error)) from None
         self._site = store_site(self._store, admin, self._reactor)
         settings = self._settings
-        url = listen(self._reactor, settings.listen, self._site, self._ports, settings.alternative).url
+        self._listening = listen(self._reactor, settings.listen, self._site, self._ports, settings.alternative)
+        url = self._listening.url
         if url is None:
             raise StartError("the embedded store listens on TCP only: choose another --store-listen")
         _log.info("the embedded store answers at {url}, its admin stands in {file}", url=url, file=directory / "admin")
         return Node.of(url, admin.name, admin.password)
+
+    def reload(self) -> None:
+        """Read the files of its certificates again, if it has any."""
+        if self._listening is not None:
+            self._listening.reload()
 
     async def stop(self) -> None:
         await close(self._ports)

@@ -15,12 +15,13 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.tcp import Port
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txcouchdl.settings import StartError
+from txcouchdl.tls import FileCertificates, secured_endpoint
 
 #: Connections that may wait to be accepted, where the endpoint does not say. Twisted's default of 50 is filled by one
 #: crowd of clients, whose connections then take seconds to come about. The system may allow fewer.
@@ -36,17 +37,17 @@ class Listening:
     An endpoint that listens.
 
     :ivar description: as ``--listen`` has it.
-    :ivar endpoint: what Twisted made of that.
+    :ivar certificates: what its clients are shown; ``None`` if it does not speak TLS.
     """
 
     description: str
-    endpoint: IStreamServerEndpoint
+    certificates: FileCertificates | None
     port: IListeningPort
 
     @property
     def is_secure(self) -> bool:
         """Whether it speaks TLS."""
-        return self.description.startswith(("ssl:", "tls:"))
+        return self.certificates is not None
 
     @property
     def url(self) -> str | None:
@@ -57,6 +58,16 @@ class Listening:
         everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (taken apart, not bound)
         host = everywhere.get(address.host, address.host)
         return f"http{'s' * self.is_secure}://{f'[{host}]' if ':' in host else host}:{address.port}"
+
+    def reload(self) -> None:
+        """Read the files of the certificates again. If they are not in order, the former ones stay in use."""
+        if self.certificates is None:
+            return
+        try:
+            self.certificates.reload()
+        except Exception as error:
+            sentence = "{endpoint!r} goes on with its former certificates, the files are not in order: {why}"
+            _log.error(sentence, endpoint=self.description, why=_in_words(error))
 
 
 def listen(
@@ -88,7 +99,7 @@ class _PortTaken(Exception):
 
 def _listen(reactor: Any, description: str, factory: IProtocolFactory, ports: list[IListeningPort]) -> Listening:
     with _told_as_endpoint(description):
-        endpoint = serverFromString(reactor, description)
+        endpoint, certificates = _endpoint(reactor, description)
         listening = endpoint.listen(factory)
     found: list[IListeningPort] = []
     failures: list[Failure] = []
@@ -101,7 +112,11 @@ def _listen(reactor: Any, description: str, factory: IProtocolFactory, ports: li
     if not _is_told_its_family(found[0]):
         raise StartError(f"{description!r} is no endpoint: the socket is of another domain")
     _lengthen_queue(found[0], description)
-    return Listening(description, endpoint, found[0])
+    return Listening(description, certificates, found[0])
+
+
+def _endpoint(reactor: Any, description: str) -> tuple[Any, FileCertificates | None]:
+    return secured_endpoint(reactor, description) or (serverFromString(reactor, description), None)
 
 
 def _is_taken(error: BaseException | None) -> bool:
@@ -117,7 +132,7 @@ def check_endpoint(description: str) -> None:
     """
     if not description.startswith("systemd:"):
         with _told_as_endpoint(description):
-            serverFromString(None, description)
+            _endpoint(None, description)
 
 
 @contextmanager
@@ -128,8 +143,13 @@ def _told_as_endpoint(description: str) -> Iterator[None]:
     except Exception as error:
         # All that Twisted says is "list index out of range", or the name that was looked for.
         is_missing = description.startswith("systemd:") and isinstance(error, LookupError)
-        why = "systemd has passed no such socket" if is_missing else error
+        why = "systemd has passed no such socket" if is_missing else _in_words(error)
         raise StartError(f"{description!r} is no endpoint: {why}") from None
+
+
+def _in_words(error: Exception) -> str:
+    """What an error says; OpenSSL's are a list of what it found on its way, and may say nothing."""
+    return str(error) or type(error).__name__
 
 
 async def close(ports: list[IListeningPort]) -> None:

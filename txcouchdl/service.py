@@ -17,15 +17,16 @@ from twisted.logger import Logger
 
 from txcouchdl.couch.nodes import Node
 from txcouchdl.embedded import Demo, EmbeddedStore
-from txcouchdl.listening import listen
+from txcouchdl.listening import Listening, listen
+from txcouchdl.log_files import reopen_log_files
 from txcouchdl.metrics.admin import Admin, descriptors
 from txcouchdl.metrics.counts import Counts
 from txcouchdl.metrics.layout import Layout
 from txcouchdl.metrics.table import Table
 from txcouchdl.options import Options
-from txcouchdl.serving import Serving, fitted, rate_limiter
+from txcouchdl.serving import Serving, fitted, rate_limiter, reread_link_secret
 from txcouchdl.settings import Settings, StartError
-from txcouchdl.signals import heed_signals
+from txcouchdl.signals import heed_reload, heed_signals
 from txcouchdl.workers.crew import Crew
 from txcouchdl.workers.shares import worker_count
 
@@ -39,6 +40,8 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     service = GatewayService(options.settings, reactor, _show)
+    # At once: a signal that comes during the start would end the process.
+    heed_reload(reactor, service.reload)
     # Behind the reactor's own handlers, and only where it is this service that the reactor is started for.
     cast(Any, reactor).addSystemEventTrigger("after", "startup", heed_signals, reactor, service.hurry)
     return cast(IService, service)
@@ -65,6 +68,12 @@ class Front(Protocol):
         Begin to answer, if that is not so yet. Root's rights are gone.
 
         :raises StartError: if the access log cannot be written.
+        """
+
+    def reload(self) -> None:
+        """
+        Reopen the access log, and read certificates and secret files again. What is not in order stays as it was, and
+        the log has an error.
         """
 
     def hurry(self) -> None:
@@ -122,6 +131,18 @@ class GatewayService(Service):
         """
         return Deferred.fromCoroutine(self._stop())
 
+    def reload(self) -> None:
+        """
+        Reopen all logs, and read certificates and secret files again. What is not in order stays as it was, and the
+        log has an error.
+        """
+        reopen_log_files()
+        self._front.reload()
+        for each in (self._admin, self._store):
+            if each is not None:
+                each.reload()
+        _log.info("SIGHUP: logs are reopened, certificates and secret files have been read again")
+
     def hurry(self) -> None:
         """Break off what is under way: now, or when the service is told to stop."""
         self._front.hurry()
@@ -148,6 +169,8 @@ class Alone:
         self._settings = settings
         self._reactor = reactor
         self._serving: Serving | None = None
+        self._listening: list[Listening] = []
+        self._link_secret = settings.link_secret
 
     def listen(self, nodes: Sequence[Node]) -> str | None:
         # To a connection to the embedded store belong its other end, and a file.
@@ -159,16 +182,23 @@ class Alone:
         limiter = rate_limiter(settings, self._reactor, counts)
         self._serving = serving = Serving(settings, nodes, self._reactor, limiter, counts)
         sites = [serving.site() for _ in settings.listen]
-        heard = [
+        self._listening = [
             listen(self._reactor, description, site, serving.ports, settings.alternative)
             for description, site in zip(settings.listen, sites, strict=True)
         ]
         counts.answers()
-        return heard[0].url
+        return self._listening[0].url
 
     def start(self) -> None:
         if self._serving is not None:
             self._serving.start()
+
+    def reload(self) -> None:
+        for each in self._listening:
+            each.reload()
+        self._link_secret = reread_link_secret(self._settings, self._link_secret)
+        if self._serving is not None:
+            self._serving.reload(self._link_secret)
 
     def hurry(self) -> None:
         if self._serving is not None:

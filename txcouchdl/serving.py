@@ -18,14 +18,17 @@ from txcouchdl.gateway.connections import Connections, most_leaving
 from txcouchdl.gateway.guess_table import GuessTable
 from txcouchdl.gateway.guesses import RateLimiter
 from txcouchdl.gateway.links import LinkRule
+from txcouchdl.gateway.rotation import Rotation
 from txcouchdl.gateway.site import GatewaySite
 from txcouchdl.gateway.up import Entrance, Up
+from txcouchdl.link_secret import read_link_secret
 from txcouchdl.listening import close
 from txcouchdl.metrics.counts import Counts
 from txcouchdl.settings import Settings, StartError
 
 #: Descriptors of an exchange with a node: a socket, and the ends of a pipe.
 _AN_EXCHANGE: Final = 3
+_MEGABYTE: Final = 10**6
 
 #: Of a process' connections, one in so many may wait for its token to be compared.
 _WAITING_SHARE: Final = 4
@@ -73,8 +76,8 @@ class Serving:
         self._readiness = Readiness(self._cluster.clients, reactor)
         self._connections = Connections(settings.clients, reactor, self._tell_connections, settings.proxies)
         self._is_hurried = False
-        self._access = None if settings.access_log is None else AccessFile(settings.access_log, reactor)
-        gateway = Gateway(
+        self._access = _access_file(settings, reactor)
+        self._gateway = Gateway(
             self._cluster,
             settings.rule,
             reactor,
@@ -86,7 +89,7 @@ class Serving:
             links=LinkRule(settings.link_secret, settings.link_grace),
             most_waiting=settings.clients.most_waiting,
         )
-        self._resource = Entrance(gateway.app.resource(), Up(self._readiness).app.resource())
+        self._resource = Entrance(self._gateway.app.resource(), Up(self._readiness).app.resource())
         self.ports: list[IListeningPort] = []
 
     def site(self) -> GatewaySite:
@@ -114,6 +117,16 @@ class Serving:
         """
         if self._access is not None:
             _open(self._access)
+
+    def reload(self, link_secret: bytes | None) -> None:
+        """
+        Reopen the access log, if it is a file.
+
+        :param link_secret: that counts from now on.
+        """
+        if self._access is not None:
+            self._access.reopen()
+        self._gateway.use_links(LinkRule(link_secret, self._settings.link_grace))
 
     def hurry(self) -> None:
         """Break off what is under way: now, or when this is to stop."""
@@ -143,6 +156,29 @@ def check_access_log(settings: Settings, clock: IReactorTime) -> None:
         file = AccessFile(settings.access_log, clock)
         _open(file)
         file.close()
+
+
+def reread_link_secret(settings: Settings, former: bytes | None) -> bytes | None:
+    """
+    Read the link secret's file again, if there is one.
+
+    :param former: the secret in use, which stays if the file is not in order.
+    """
+    if settings.link_secret_file is None:
+        return former
+    try:
+        return read_link_secret(settings.link_secret_file)
+    except ValueError as error:
+        _log.error("the former link secret stays in use: {why}", why=error)
+        return former
+
+
+def _access_file(settings: Settings, clock: IReactorTime) -> AccessFile | None:
+    if settings.access_log is None:
+        return None
+    size = settings.access_log_max_size * _MEGABYTE
+    rotation = Rotation(size, settings.access_log_keep) if size else None
+    return AccessFile(settings.access_log, clock, rotation=rotation)
 
 
 def _open(file: AccessFile) -> None:

@@ -66,10 +66,13 @@ class Settings:
     :ivar presentation: how browsers are to show it.
     :ivar databases: which of them may be read.
     :ivar link_secret: what it takes, beside a token, to sign a link; ``None`` if the token is enough.
+    :ivar link_secret_file: an absolute path: where that secret comes from.
     :ivar link_grace: seconds after its end that a link lets go on what began before.
     :ivar admin_listen: endpoints for operators.
     :ivar access_log: the file of its lines; ``-`` for standard output, ``None`` where they are events of the log.
     :ivar access_log_format: of these lines, wherever they go.
+    :ivar access_log_max_size: megabytes at which the file is rotated; 0 to leave that to others.
+    :ivar access_log_keep: how many rotated files are kept.
     :ivar drain: seconds that downloads may go on once the service is to stop.
     :ivar workers: processes that answer; 0 for one on each core. With more than one, none of them is this one.
     """
@@ -88,9 +91,12 @@ class Settings:
     presentation: Presentation = field(factory=Presentation)
     databases: AllowedDatabases = field(factory=AllowedDatabases)
     link_secret: bytes | None = field(default=None, repr=False)
+    link_secret_file: str | None = None
     link_grace: float = LINK_GRACE
     admin_listen: tuple[str, ...] = ()
     access_log: str | None = None
     access_log_format: LineFormat = LineFormat.COMBINED
+    access_log_max_size: int = 0
+    access_log_keep: int = 8
     drain: float = 30.0
     workers: int = 1

@@ -98,6 +98,7 @@ def test_what_must_not_be_missing() -> None:
     expected = {
         "CapabilityBoundingSet": "",
         "DynamicUser": "yes",
+        "ExecReload": "/bin/kill -HUP $MAINPID",
         "KillMode": "mixed",
         "LoadCredential": "couchdl.toml:/etc/couchdl/couchdl.toml",
         "LogsDirectory": "couchdl",

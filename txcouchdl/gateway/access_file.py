@@ -6,7 +6,7 @@ lines stay whole. Nothing waits in here for a disk or for a reader.
 
 Whoever rotates the file need not tell us. Where it is moved away, we see, with the next line and at most once a second,
 that its name is another file's or nobody's, and open that name anew; where it is copied and cut, we go on at its new
-end.
+end. We rotate it ourselves if a size is given for that.
 
 What cannot be written is lost, and counted: the log never costs a client its answer. A line of which only a part fits
 is ended before the next one begins.
@@ -22,6 +22,8 @@ from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+
+from txcouchdl.gateway.rotation import Rotation, identity, rotate
 
 #: Instead of a path: standard output.
 STANDARD_OUTPUT: Final = "-"
@@ -44,16 +46,20 @@ class AccessFile:
 
     :ivar path: of the file, or :data:`STANDARD_OUTPUT`, which nobody can rotate.
     :param write: what lines go to a file by.
+    :param rotation: when the file is rotated; ``None`` to leave that to other programs.
     """
 
-    def __init__(self, path: str, clock: IReactorTime, write: Write = os.write) -> None:
+    def __init__(
+        self, path: str, clock: IReactorTime, write: Write = os.write, rotation: Rotation | None = None
+    ) -> None:
         self.path = path
         self._clock = clock
+        self._rotation = rotation
         self._write = write
         self._descriptor: int | None = None
         self._file: tuple[int, int] | None = None
         self._looked_at = float("-inf")
-        self._is_torn = self._is_left_behind = self._is_failing = self._is_closed = False
+        self._is_torn = self._is_left_behind = self._is_failing = self._is_stuck = self._is_closed = False
         self._lost = 0
 
     def open(self) -> None:
@@ -65,8 +71,13 @@ class AccessFile:
         else:
             descriptor = os.open(self.path, _FLAGS, _MODE)
         self._let_go()
-        self._descriptor, self._file = descriptor, _identity(os.fstat(descriptor))
+        self._descriptor, self._file = descriptor, identity(os.fstat(descriptor))
         self._is_torn = False
+
+    def reopen(self) -> None:
+        """Open the file by its name at once. If that fails, lines go to where they went before."""
+        if not self._is_closed and self.path != STANDARD_OUTPUT:
+            self._attempt(self.open)
 
     def write_line(self, line: str) -> None:
         """
@@ -102,22 +113,45 @@ class AccessFile:
 
     def _look(self) -> None:
         """See to it that the file is the one of that name."""
-        try:
-            if not self._is_current():
+        self._attempt(self._keep_current)
+
+    def _keep_current(self) -> None:
+        if self._descriptor is None:
+            self.open()
+        elif self.path != STANDARD_OUTPUT:
+            size = self._size()
+            if size is not None and self._rotation is not None and size >= self._rotation.size:
+                self._rotate(self._descriptor, self._rotation.keep)
+                size = self._size()
+            if size is None:
                 self.open()
+
+    def _attempt(self, action: Callable[[], object]) -> None:
+        try:
+            action()
             self._is_left_behind = False
         except OSError as error:
             # What there is of a file goes on: it has been moved, not lost.
             self._is_left_behind = True
             self._fail(error)
 
-    def _is_current(self) -> bool:
-        if self._descriptor is None or self.path == STANDARD_OUTPUT:
-            return self._descriptor is not None
+    def _size(self) -> int | None:
+        """How long the file is; ``None`` if its name is another file's, or no file's."""
         try:
-            return _identity(os.stat(self.path)) == self._file
+            found = os.stat(self.path)
         except FileNotFoundError:
-            return False
+            return None
+        return found.st_size if identity(found) == self._file else None
+
+    def _rotate(self, descriptor: int, keep: int) -> None:
+        try:
+            rotate(descriptor, self.path, keep)
+            self._is_stuck = False
+        except OSError as error:
+            # It goes on to grow: lines are worth more than the limit.
+            if not self._is_stuck:
+                self._is_stuck = True
+                _log.error("the access log {path!r} cannot be rotated: {why}", path=self.path, why=error.strerror)
 
     def _put(self, descriptor: int, line: bytes) -> None:
         if self._is_torn:
@@ -146,10 +180,6 @@ class AccessFile:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
-
-
-def _identity(found: os.stat_result) -> tuple[int, int]:
-    return found.st_dev, found.st_ino
 
 
 def _standard_output() -> int:

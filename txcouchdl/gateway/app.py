@@ -111,6 +111,10 @@ class Gateway:
         )
         self._waits = ResumeWaits(most_waiting, cluster.limits.give_up, clock)
 
+    def use_links(self, links: LinkRule) -> None:
+        """Decide about links by another rule, from the next request on."""
+        self._links = links
+
     @app.route("/", branch=True)
     def root(self, request: GatewayRequest) -> "Deferred[None]":
         """Klein cancels this when the client goes away, and with it whatever is under way for it."""

@@ -27,7 +27,7 @@ from txcouchdl.gateway.request import GatewayRequest
 from txcouchdl.gateway.routing import RootedKlein
 from txcouchdl.gateway.site import GatewaySite
 from txcouchdl.gateway.up import OK, UNAVAILABLE, plan_state, plan_text, wants_readiness
-from txcouchdl.listening import close, listen
+from txcouchdl.listening import Listening, close, listen
 from txcouchdl.metrics.exposition import Exposition
 from txcouchdl.metrics.table import Table
 
@@ -118,6 +118,7 @@ class Admin:
         self._readiness: Readiness | None = None
         self._app: AdminApp | None = None
         self._ports: list[IListeningPort] = []
+        self._listening: list[Listening] = []
 
     def listen(self, nodes: Sequence[Node], table: Table) -> None:
         """
@@ -130,7 +131,12 @@ class Admin:
         resource = self._app.app.resource()
         for endpoint in self._endpoints:
             site = AdminSite(resource, self._reactor, self._connections, _write_nothing)
-            listen(self._reactor, endpoint, site, self._ports)
+            self._listening.append(listen(self._reactor, endpoint, site, self._ports))
+
+    def reload(self) -> None:
+        """Read the files of its certificates again, if it has any."""
+        for each in self._listening:
+            each.reload()
 
     async def wind_down(self) -> None:
         """

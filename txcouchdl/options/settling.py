@@ -1,5 +1,6 @@
 """From what is given to settings: checked, one by one and together."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -35,6 +36,9 @@ def settings_of(said: Said) -> Settings:
     :raises BadOption: if something is not in order.
     """
     where = _where(said)
+    numbers = _numbers(Settings, said)
+    if numbers.get("access_log_max_size") and ("access-log" not in said or said["access-log"].text == "-"):
+        raise BadOption("--access-log-max-size needs --access-log FILE: nothing else can be rotated")
     store = _embedded_store(said, where)
     return Settings(
         listen=_endpoints(said, "listen") or (DEFAULT_LISTEN,),
@@ -52,8 +56,10 @@ def settings_of(said: Said) -> Settings:
         admin_listen=_endpoints(said, "admin-listen"),
         access_log=said["access-log"].text if "access-log" in said else None,
         access_log_format=_line_format(said),
+        # twistd may go to another directory before the file is read again.
+        link_secret_file=os.path.abspath(said["link-secret-file"].text) if "link-secret-file" in said else None,
         link_secret=_parsed(lambda texts: read_link_secret(texts[-1]) if texts else None, said, "link-secret-file"),
-        **_numbers(Settings, said),
+        **numbers,
     )
 
 

@@ -147,6 +147,14 @@ NUMBERS: Final = (
     Number.of(
         Settings, "link_grace", 0, 31622400, "Seconds after its end that a link lets a download that began go on."
     ),
+    Number.of(
+        Settings,
+        "access_log_max_size",
+        0,
+        1000000,
+        "Megabytes at which the access log's file is rotated; 0 for never.",
+    ),
+    Number.of(Settings, "access_log_keep", 1, 1000, "Rotated files of the access log that are kept."),
     Number.of(Settings, "drain", 0, 86400, "Seconds that downloads may go on once the service is to stop."),
     Number.of(Settings, "workers", 0, 256, "Processes that answer; 0 for one on each core."),
 )

@@ -2,9 +2,8 @@
 
 import signal
 
-#: The crew heeds them for all, also where a terminal or systemd sends them to everybody. SIGUSR1 rotates its log; of
-#: SIGHUP it dies, or, with nohup, does not.
-_FOR_THE_CREW = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+#: The supervisor heeds them for all workers, also if a terminal or systemd sends them to every process.
+_FOR_THE_CREW = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def main() -> None:

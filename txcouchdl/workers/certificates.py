@@ -8,13 +8,10 @@ from typing import Any
 
 from attrs import field, frozen
 from OpenSSL.crypto import FILETYPE_PEM, X509
-from twisted.internet.endpoints import SSL4ServerEndpoint, _parse
 from twisted.internet.ssl import Certificate, CertificateOptions, KeyPair
-from twisted.protocols._sni import PEMObjects
-from twisted.python.filepath import FilePath
 
-from txcouchdl.listening import Listening
 from txcouchdl.settings import StartError
+from txcouchdl.tls import ByName, ShownCertificates, by_name
 
 
 @frozen
@@ -50,39 +47,26 @@ def _x509(pem: bytes) -> X509:
 @frozen
 class Certificates:
     """
-    :ivar by_name: the names that clients ask for, and what each is shown. Who asks for none of them is shown the first.
-        Empty where there is nothing to show, and each connection fails.
+    :ivar by_name: the names that clients ask for, and what each is shown, at least one. A client that asks for none of
+        them is shown the first.
     """
 
     by_name: tuple[tuple[str, Certified], ...]
 
-    def options(self) -> CertificateOptions:
-        """What a server shows them with."""
-        known: dict[str, CertificateOptions] = {}
-        for name, certified in self.by_name:
-            known[name] = certified.options(contextForServerName=partial(_chosen, known))
-        return next(iter(known.values()), None) or CertificateOptions()
+    @classmethod
+    def of(cls, shown: ShownCertificates, description: str) -> "Certificates":
+        """
+        What an endpoint shows.
 
-
-def _chosen(known: dict[str, CertificateOptions], asked: bytes | None) -> Any:
-    """The OpenSSL context for a name; as Twisted's, an asterisk may stand for the first part of it."""
-    name = (asked or b"").decode("ascii", "replace")
-    options = known.get(name) or known.get(f"*.{name.partition('.')[2]}")
-    return None if options is None else options.getContext()
-
-
-def certificates_of(listening: Listening) -> Certificates:
-    """
-    What an endpoint of ``ssl:`` or ``tls:`` shows.
-
-    :raises StartError: if it has more settings than certificates.
-    """
-    if isinstance(listening.endpoint, SSL4ServerEndpoint):
-        options = listening.endpoint._sslContextFactory
+        :param description: of the endpoint.
+        :raises StartError: if it has more settings than certificates.
+        """
         usual = CertificateOptions()
-        if (options.method, options.dhParameters) != (usual.method, usual.dhParameters):
-            raise StartError(f"{listening.description!r}: sslmethod and dhParameters are not for --workers")
-        return Certificates((("", Certified.of(options)),))
-    (_, directory, *_), named = _parse(f"{listening.description}:")
-    found = PEMObjects.fromDirectory(FilePath(named.get("path", directory))).inferDomainMapping()
-    return Certificates(tuple((name, Certified.of(options)) for name, options in found.items()))
+        for options in shown.by_name.values():
+            if (options.method, options.dhParameters) != (usual.method, usual.dhParameters):
+                raise StartError(f"{description!r}: sslmethod and dhParameters are not for --workers")
+        return cls(tuple((name, Certified.of(options)) for name, options in shown.by_name.items()))
+
+    def options(self) -> ByName:
+        """What a server shows them with."""
+        return by_name((name, partial(Certified.options, certified)) for name, certified in self.by_name)

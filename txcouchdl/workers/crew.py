@@ -22,17 +22,17 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from txcouchdl.couch.nodes import Node
 from txcouchdl.descriptors import make_room
 from txcouchdl.gateway.access_file import STANDARD_OUTPUT
-from txcouchdl.listening import close, listen
+from txcouchdl.listening import Listening, close, listen
 from txcouchdl.metrics import table as metrics
 from txcouchdl.metrics.admin import descriptors
 from txcouchdl.metrics.counts import Counts
 from txcouchdl.metrics.layout import Layout
-from txcouchdl.serving import check_access_log, fitted
+from txcouchdl.serving import check_access_log, fitted, reread_link_secret
 from txcouchdl.settings import Settings, StartError
 from txcouchdl.workers import loads, shared_minutes
-from txcouchdl.workers.certificates import certificates_of
+from txcouchdl.workers.certificates import Certificates
 from txcouchdl.workers.member import Member
-from txcouchdl.workers.messages import ENDPOINTS, GUESSES, LOADS, METRICS, Endpoint, Task
+from txcouchdl.workers.messages import ENDPOINTS, GUESSES, LOADS, METRICS, Endpoint, Reload, Task
 from txcouchdl.workers.shares import share
 
 #: Seconds that a worker has, behind what is under way, to let go of everything.
@@ -57,6 +57,8 @@ class Crew:
         self._count = count
         self._reactor = reactor
         self._ports: list[IListeningPort] = []
+        self._listening: list[Listening] = []
+        self._link_secret = settings.link_secret
         self._tables: dict[int, int] = {}
         self._members: list[Member] = []
         self._deadline: IDelayedCall | None = None
@@ -108,8 +110,8 @@ class Crew:
         if not isinstance(port, Port) or not isinstance(factory, _ForWorkers):
             raise StartError(f"{description!r} is no endpoint that --workers can share")
         port.stopReading()
-        certificates = certificates_of(listening) if listening.is_secure else None
-        return listening.url, Endpoint(port.socket.family, certificates)
+        self._listening.append(listening)
+        return listening.url, Endpoint(port.socket.family, _certificates_of(listening))
 
     def start(self) -> None:
         """
@@ -120,6 +122,18 @@ class Crew:
         check_access_log(self._settings, self._reactor)
         for member in self._members:
             self._reactor.callWhenRunning(member.start)
+
+    def reload(self) -> None:
+        """
+        Read certificates and the link secret again, and have all workers use them and reopen the access log. What is
+        not in order stays as it was.
+        """
+        for each in self._listening:
+            each.reload()
+        self._link_secret = reread_link_secret(self._settings, self._link_secret)
+        order = Reload(tuple(map(_certificates_of, self._listening)), self._link_secret)
+        for member in self._members:
+            member.reload(order)
 
     def hurry(self) -> None:
         """Break off what is under way: now, or when this is to stop."""
@@ -147,6 +161,11 @@ class Crew:
     def _kill(self) -> None:
         for member in self._members:
             member.kill()
+
+
+def _certificates_of(listening: Listening) -> Certificates | None:
+    shown = listening.certificates
+    return None if shown is None else Certificates.of(shown, listening.description)
 
 
 class _ForWorkers(Factory):

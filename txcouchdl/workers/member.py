@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.interfaces import IDelayedCall, IProcessTransport
@@ -16,7 +17,7 @@ from twisted.python.failure import Failure
 from txcouchdl.metrics.counts import Counts
 from txcouchdl.workers.loads import Load
 from txcouchdl.workers.log_pipe import relog
-from txcouchdl.workers.messages import HURRY, ORDERS, REPORTS, STOP, STRAY, Reports, Task, packed
+from txcouchdl.workers.messages import HURRY, ORDERS, REPORTS, STOP, STRAY, Reload, Reports, Task, packed, packed_reload
 from txcouchdl.workers.restarts import Restarts
 
 #: Of the environment, what is not for workers: they have it from us, and it may be secret, or somebody else's.
@@ -95,6 +96,14 @@ class Member:
         when = f"in {wait:g} s" if wait else "at once"
         _log.error("worker {number} {why}; the next one starts {when}", number=self.number, why=why, when=when)
         self._again = self._reactor.callLater(wait, self.start)
+
+    def reload(self, order: Reload) -> None:
+        """Give the worker what has been read again; the next worker starts with it."""
+        pairs = zip(self._task.endpoints, order.certificates, strict=True)
+        endpoints = tuple(evolve(endpoint, certificates=certificates) for endpoint, certificates in pairs)
+        settings = evolve(self._task.settings, link_secret=order.link_secret)
+        self._task = evolve(self._task, settings=settings, endpoints=endpoints)
+        self._tell(packed_reload(order))
 
     # The end.
 

@@ -11,7 +11,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from txcouchdl.settings import Settings
 from txcouchdl.workers.certificates import Certificates
@@ -30,6 +30,8 @@ ENDPOINTS: Final = 7
 STOP: Final = b"s"
 #: An order: break off what is under way, and end.
 HURRY: Final = b"h"
+# An order: take what has been read again. It stands behind this, packed.
+_RELOAD: Final = b"r"
 
 #: Bytes of a report.
 LONGEST: Final = 2**20
@@ -64,8 +66,29 @@ class Task:
     endpoints: tuple[Endpoint, ...]
 
 
+@frozen
+class Reload:
+    """
+    An order to reopen logs, and to use from now on what the supervisor has read again.
+
+    :ivar certificates: of each endpoint, in their order; ``None`` for one that does not speak TLS.
+    :ivar link_secret: see :class:`~txcouchdl.settings.Settings`.
+    """
+
+    certificates: tuple[Certificates | None, ...]
+    link_secret: bytes | None = field(repr=False)
+
+
 def packed(task: Task) -> bytes:
-    data = pickle.dumps(task)
+    return _packed(task)
+
+
+def packed_reload(order: Reload) -> bytes:
+    return _RELOAD + _packed(order)
+
+
+def _packed(value: object) -> bytes:
+    data = pickle.dumps(value)
     return len(data).to_bytes(_LENGTH, "big") + data
 
 
@@ -86,6 +109,28 @@ def _exactly(read: Callable[[int], bytes], length: int) -> bytes:
             raise EOFError("the crew is gone")
         data += more
     return data
+
+
+class Orders:
+    """Assembles the orders of a stream from the pieces in which they arrive."""
+
+    def __init__(self) -> None:
+        self._data = b""
+
+    def feed(self, data: bytes) -> Iterator[bytes | Reload]:
+        """:return: each complete order: :data:`STOP`, :data:`HURRY` or a :class:`Reload`."""
+        self._data += data
+        while (end := self._end()) is not None:
+            order, self._data = self._data[:end], self._data[end:]
+            yield pickle.loads(order[1 + _LENGTH :]) if order[:1] == _RELOAD else order  # noqa: S301 (as above)
+
+    def _end(self) -> int | None:
+        """How many bytes the next order has, once all of them are there."""
+        if self._data[:1] != _RELOAD:
+            return 1 if self._data else None
+        begin = 1 + _LENGTH
+        end = begin + int.from_bytes(self._data[1:begin], "big")
+        return end if len(self._data) >= max(begin, end) else None
 
 
 def report(kind: str, value: Any) -> bytes:

@@ -21,6 +21,7 @@ from txcouchdl.metrics.counts import Counts
 from txcouchdl.metrics.layout import Layout
 from txcouchdl.metrics.table import Table
 from txcouchdl.serving import Serving, rate_limiter
+from txcouchdl.tls import ShownCertificates
 from txcouchdl.workers.loads import Load
 from txcouchdl.workers.log_pipe import PipedLog
 from txcouchdl.workers.messages import (
@@ -32,6 +33,8 @@ from txcouchdl.workers.messages import (
     ORDERS,
     REPORTS,
     Endpoint,
+    Orders,
+    Reload,
     read_task,
     report,
 )
@@ -58,30 +61,40 @@ def work(reactor: Any) -> None:
     limiter = rate_limiter(settings, reactor, counts, shared_table(GUESSES))
     load = Load(LOADS, task.number)
     serving = Serving(settings, settings.nodes, reactor, limiter, counts, load.tell)
-    listen(serving, task.endpoints, load, reactor)
+    shown = listen(serving, task.endpoints, load, reactor)
     load.tell(0)
     counts.answers()
     beat = LoopingCall(lambda: counts.moves(reactor.seconds()))
     beat.clock = reactor
     beat.start(_BEAT)
-    worker = Worker(serving, crew, reactor)
-    crew.heed(worker.stop, worker.hurry)
+    worker = Worker(task.number, serving, shown, crew, reactor)
+    crew.heed(worker.stop, worker.hurry, worker.reload)
     reactor.callWhenRunning(crew.report, "ready", True)
     reactor.run(installSignalHandlers=False)
 
 
-def listen(serving: Serving, endpoints: Sequence[Endpoint], load: Load, reactor: Any) -> None:
-    """Answer on inherited sockets."""
+def listen(
+    serving: Serving, endpoints: Sequence[Endpoint], load: Load, reactor: Any
+) -> tuple[ShownCertificates | None, ...]:
+    """
+    Answer on inherited sockets.
+
+    :return: what clients of each endpoint are shown; ``None`` for one that does not speak TLS.
+    """
+    shown = tuple(
+        None if each.certificates is None else ShownCertificates(each.certificates.options()) for each in endpoints
+    )
     for descriptor, endpoint in enumerate(endpoints, ENDPOINTS):
         site: Any = serving.site()
         # Nothing of ours happens at its start, and Twisted would tell of it.
         site.noisy = False
-        if endpoint.certificates is not None:
-            site = TLSMemoryBIOFactory(endpoint.certificates.options(), False, site)
+        if (certificates := shown[descriptor - ENDPOINTS]) is not None:
+            site = TLSMemoryBIOFactory(certificates, False, site)
         serving.ports.append(adopt(reactor, descriptor, endpoint.family, site, load))
+    return shown
 
 
-def _nothing() -> None:
+def _nothing(*_: object) -> None:
     pass
 
 
@@ -97,22 +110,28 @@ class CrewLink(Protocol):
         self._ended: Deferred[None] = Deferred()
         self._stop: Callable[[], object] = _nothing
         self._hurry: Callable[[], object] = _nothing
+        self._reload: Callable[[Reload], object] = _nothing
+        self._orders = Orders()
         self._is_gone = False
         pipes: Any = StandardIO(self, ORDERS, REPORTS, reactor)  # type: ignore[call-arg]
         self.log = PipedLog(pipes.write)
         pipes.registerProducer(self.log, True)
 
-    def heed(self, stop: Callable[[], object], hurry: Callable[[], object]) -> None:
+    def heed(self, stop: Callable[[], object], hurry: Callable[[], object], reload: Callable[[Reload], object]) -> None:
         """Do as the crew says. To be called before the reactor runs: nothing has been read yet."""
-        self._stop, self._hurry = stop, hurry
+        self._stop, self._hurry, self._reload = stop, hurry, reload
 
     def report(self, kind: str, value: Any) -> None:
         self.transport.write(report(kind, value))  # type: ignore[union-attr]
 
     def dataReceived(self, data: bytes) -> None:
-        if HURRY in data:
-            self._hurry()
-        self._stop()
+        for order in self._orders.feed(data):
+            if isinstance(order, Reload):
+                self._reload(order)
+                continue
+            if order == HURRY:
+                self._hurry()
+            self._stop()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._is_gone = True
@@ -130,16 +149,38 @@ class CrewLink(Protocol):
 
 
 class Worker:
-    """The end of a worker."""
+    """
+    Carries the orders of the supervisor out.
 
-    def __init__(self, serving: Serving, crew: CrewLink, reactor: Any) -> None:
+    :param number: by which the supervisor calls it.
+    :param shown: what clients of each endpoint are shown.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        serving: Serving,
+        shown: Sequence[ShownCertificates | None],
+        crew: CrewLink,
+        reactor: Any,
+    ) -> None:
+        self._number = number
         self._serving = serving
+        self._shown = shown
         self._crew = crew
         self._reactor = reactor
         self._is_ending = False
 
     def hurry(self) -> None:
         self._serving.hurry()
+
+    def reload(self, order: Reload) -> None:
+        """Reopen the access log, and use what the supervisor has read again."""
+        for shown, certificates in zip(self._shown, order.certificates, strict=True):
+            if shown is not None and certificates is not None:
+                shown.show(certificates.options())
+        self._serving.reload(order.link_secret)
+        _log.info("worker {number} has reloaded", number=self._number)
 
     def stop(self) -> None:
         """End when what is under way has. Once is enough."""
