@@ -18,7 +18,11 @@ from tests.certificates import certify
 from tests.servers import reactor
 from txcouchdl.listening import BACKLOG, close, listen
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux tells the backlog of a socket")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="Linux tells the backlog of a socket"),
+    # Twisted passes them.
+    pytest.mark.filterwarnings("ignore:Passing pyOpenSSL :DeprecationWarning"),
+]
 
 #: Where in a TCP_INFO a listening socket has its backlog: tcpi_sacked.
 _SACKED = struct.Struct("=28xI")

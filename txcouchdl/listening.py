@@ -6,8 +6,8 @@ import errno
 import os
 import re
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from attrs import frozen
@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txcouchdl.settings import StartError
-from txcouchdl.tls import FileCertificates, secured_endpoint
+from txcouchdl.tls import FileCertificates, private_key_files, secured_endpoint
 
 #: Connections that may wait to be accepted, where the endpoint does not say. Twisted's default of 50 is filled by one
 #: crowd of clients, whose connections then take seconds to come about. The system may allow fewer.
@@ -58,6 +58,11 @@ class Listening:
         everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (taken apart, not bound)
         host = everywhere.get(address.host, address.host)
         return f"http{'s' * self.is_secure}://{f'[{host}]' if ':' in host else host}:{address.port}"
+
+    @property
+    def place(self) -> str:
+        """Where it answers, for people: its URL, or what describes it."""
+        return self.url or self.description
 
     def reload(self) -> None:
         """Read the files of the certificates again. If they are not in order, the former ones stay in use."""
@@ -121,6 +126,13 @@ def _endpoint(reactor: Any, description: str) -> tuple[Any, FileCertificates | N
 
 def _is_taken(error: BaseException | None) -> bool:
     return isinstance(error, CannotListenError) and getattr(error.socketError, "errno", None) == errno.EADDRINUSE
+
+
+def key_files(descriptions: Iterable[str]) -> Iterator[str]:
+    """The files with the private keys of some endpoints, as far as these are in order."""
+    for each in descriptions:
+        with suppress(Exception):
+            yield from private_key_files(each)
 
 
 def check_endpoint(description: str) -> None:

@@ -7,17 +7,23 @@ opened behind that: it has to be opened anew, too. Whatever is in the way of eit
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, TextIO, cast
+from typing import Any, Final, Protocol, TextIO, cast
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
+from txcouchdl.couch.client import CouchClient
+from txcouchdl.couch.limits import UpstreamLimits
+from txcouchdl.couch.logins import Logins
 from txcouchdl.couch.nodes import Node
+from txcouchdl.couch.session import described_user
+from txcouchdl.couch.wire.line import Lines
 from txcouchdl.embedded import Demo, EmbeddedStore
-from txcouchdl.listening import Listening, listen
+from txcouchdl.exposed_files import exposed_files
+from txcouchdl.listening import Listening, key_files, listen
 from txcouchdl.log_files import reopen_log_files
 from txcouchdl.metrics.admin import Admin, descriptors
 from txcouchdl.metrics.counts import Counts
@@ -31,6 +37,9 @@ from txcouchdl.workers.crew import Crew
 from txcouchdl.workers.shares import worker_count
 
 __all__ = ["Options", "makeService"]
+
+#: Seconds for connections to CouchDB; what is asked has limits of its own.
+_SESSION_TIMEOUT: Final = UpstreamLimits().stall_timeout
 
 _log = Logger()
 
@@ -56,10 +65,10 @@ class Front(Protocol):
 
     table: Table
 
-    def listen(self, nodes: Sequence[Node]) -> str | None:
+    def listen(self, nodes: Sequence[Node]) -> list[Listening]:
         """
         :param nodes: the CouchDB to stand in front of.
-        :return: the URL of the first endpoint, if it has one.
+        :return: its endpoints, at least one.
         :raises StartError: if it cannot listen, or has no room.
         """
 
@@ -68,6 +77,13 @@ class Front(Protocol):
         Begin to answer, if that is not so yet. Root's rights are gone.
 
         :raises StartError: if the access log cannot be written.
+        """
+
+    def refuse(self, names: frozenset[str]) -> None:
+        """
+        Count some nodes as not up.
+
+        :param names: of the nodes that refuse the gateway's user.
         """
 
     def reload(self) -> None:
@@ -97,6 +113,8 @@ class GatewayService(Service):
         self._store = None if settings.store is None else EmbeddedStore(settings.store, reactor)
         self._demo = Demo(settings.rule, reactor, show) if settings.is_demo else None
         count = worker_count(settings.workers)
+        self._lines = Lines(reactor)
+        self._logins: Logins | None = None
         self._admin = Admin(settings.admin_listen, reactor) if settings.admin_listen else None
         self._front: Front = Alone(settings, reactor) if count == 1 else Crew(settings, count, reactor)
 
@@ -110,11 +128,25 @@ class GatewayService(Service):
 
     def _listen(self) -> None:
         nodes = self._settings.nodes if self._store is None else (self._store.start(),)
-        url = self._front.listen(nodes)
+        listening = self._front.listen(nodes)
+        _log.info("the gateway answers at {places}", places=_joined(each.place for each in listening))
         if self._admin is not None:
-            self._admin.listen(nodes, self._front.table)
+            places = _joined(each.place for each in self._admin.listen(nodes, self._front.table))
+            _log.info("metrics and probes for operators are at {places}", places=places)
+        if self._store is None:
+            _log.info("CouchDB nodes: {nodes}", nodes=_joined(map(str, nodes)))
+            _log.info("CouchDB is asked as {users}", users=_joined(described_user(node.user) for node in nodes))
+            clients = [CouchClient(node, self._lines, self._reactor, _SESSION_TIMEOUT) for node in nodes]
+            self._logins = Logins(clients, self._reactor, self._refuse)
+        for sentence in exposed_files((*self._settings.secret_files, *key_files(self._settings.endpoints))):
+            _log.warn("{sentence}", sentence=sentence)
         if self._demo is not None:
-            self._reactor.callWhenRunning(self._demo.begin, nodes[0], url or "")
+            self._reactor.callWhenRunning(self._demo.begin, nodes[0], listening[0].url or "")
+
+    def _refuse(self, names: frozenset[str]) -> None:
+        self._front.refuse(names)
+        if self._admin is not None:
+            self._admin.refuse(names)
 
     def startService(self) -> None:
         """
@@ -123,6 +155,8 @@ class GatewayService(Service):
         super().startService()
         with _told():
             self._front.start()
+        if self._logins is not None:
+            self._reactor.callWhenRunning(self._logins.ask)
 
     def stopService(self) -> "Deferred[None]":
         """
@@ -141,6 +175,8 @@ class GatewayService(Service):
         for each in (self._admin, self._store):
             if each is not None:
                 each.reload()
+        if self._logins is not None:
+            self._logins.ask()
         _log.info("SIGHUP: logs are reopened, certificates and secret files have been read again")
 
     def hurry(self) -> None:
@@ -151,9 +187,12 @@ class GatewayService(Service):
         await maybeDeferred(super().stopService)
         if self._demo is not None:
             self._demo.stop()
+        if self._logins is not None:
+            self._logins.stop()
         if self._admin is not None:
             await self._admin.wind_down()
         await self._front.stop()
+        await self._lines.close()
         if self._admin is not None:
             await self._admin.stop()
         if self._store is not None:
@@ -172,10 +211,11 @@ class Alone:
         self._listening: list[Listening] = []
         self._link_secret = settings.link_secret
 
-    def listen(self, nodes: Sequence[Node]) -> str | None:
+    def listen(self, nodes: Sequence[Node]) -> list[Listening]:
         # To a connection to the embedded store belong its other end, and a file.
         others = 0 if self._settings.store is None else 2 * self._settings.upstream.max_upstream
         others += descriptors(len(nodes)) if self._settings.admin_listen else 0
+        others += len(nodes)
         settings = fitted(self._settings, others)
         self.table = Table.own(Layout([node.base for node in nodes]))
         counts = Counts(self.table)
@@ -187,11 +227,15 @@ class Alone:
             for description, site in zip(settings.listen, sites, strict=True)
         ]
         counts.answers()
-        return self._listening[0].url
+        return self._listening
 
     def start(self) -> None:
         if self._serving is not None:
             self._serving.start()
+
+    def refuse(self, names: frozenset[str]) -> None:
+        if self._serving is not None:
+            self._serving.refuse(names)
 
     def reload(self) -> None:
         for each in self._listening:
@@ -207,6 +251,11 @@ class Alone:
     async def stop(self) -> None:
         if self._serving is not None:
             await self._serving.stop()
+
+
+def _joined(names: Iterable[str]) -> str:
+    """Each name once."""
+    return ", ".join(dict.fromkeys(names))
 
 
 @contextmanager

@@ -118,6 +118,10 @@ class Serving:
         if self._access is not None:
             _open(self._access)
 
+    def refuse(self, names: frozenset[str]) -> None:
+        """See :meth:`.Readiness.refuse`."""
+        self._readiness.refuse(names)
+
     def reload(self, link_secret: bytes | None) -> None:
         """
         Reopen the access log, if it is a file.

@@ -67,6 +67,7 @@ class Settings:
     :ivar databases: which of them may be read.
     :ivar link_secret: what it takes, beside a token, to sign a link; ``None`` if the token is enough.
     :ivar link_secret_file: an absolute path: where that secret comes from.
+    :ivar config_file: an absolute path: where options come from.
     :ivar link_grace: seconds after its end that a link lets go on what began before.
     :ivar admin_listen: endpoints for operators.
     :ivar access_log: the file of its lines; ``-`` for standard output, ``None`` where they are events of the log.
@@ -92,6 +93,8 @@ class Settings:
     databases: AllowedDatabases = field(factory=AllowedDatabases)
     link_secret: bytes | None = field(default=None, repr=False)
     link_secret_file: str | None = None
+    # What it says is in the other fields.
+    config_file: str | None = field(default=None, eq=False)
     link_grace: float = LINK_GRACE
     admin_listen: tuple[str, ...] = ()
     access_log: str | None = None
@@ -100,3 +103,13 @@ class Settings:
     access_log_keep: int = 8
     drain: float = 30.0
     workers: int = 1
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """All of them: the gateway's, the operators' and the store's."""
+        return (*self.listen, *self.admin_listen, *(() if self.store is None else (self.store.listen,)))
+
+    @property
+    def secret_files(self) -> tuple[str, ...]:
+        """The files that hold secrets, other than keys of endpoints."""
+        return tuple(each for each in (self.config_file, self.link_secret_file) if each is not None)

@@ -97,9 +97,30 @@ def secured_endpoint(reactor: Any, description: str) -> tuple[IStreamServerEndpo
     return None
 
 
-def _read_ssl(description: str) -> ByName:
+def private_key_files(description: str) -> Iterator[str]:
+    """
+    The files of an endpoint that hold private keys.
+
+    :raises Exception: if the description is not in order.
+    """
+    kind, _, _ = description.partition(":")
+    if kind == "ssl":
+        yield _key_file(description)
+    elif kind.lower() == "tls":
+        (_, *positional), named = _parse(description)
+        path, _ = _tls_endpoint(None, *positional, **named)
+        for file in _pem_files(path):
+            if b"PRIVATE KEY-----" in file.getContent():
+                yield str(file.path)
+
+
+def _key_file(description: str) -> str:
     positional, named = _parse(description)
-    _check_key(FilePath((positional[2:] or [named.get("privateKey", "server.pem")])[0]).getContent())
+    return str(positional[2] if len(positional) > 2 else named.get("privateKey", "server.pem"))
+
+
+def _read_ssl(description: str) -> ByName:
+    _check_key(FilePath(_key_file(description)).getContent())
     endpoint = cast(SSL4ServerEndpoint, serverFromString(None, description))
     return {"": endpoint._sslContextFactory}
 
@@ -156,12 +177,16 @@ class _Found:
 
 def _blocks(path: str) -> Iterator[tuple[bytes, bytes]]:
     """What stands in the ``*.pem`` files below a directory: labels, and the blocks that they begin."""
-    files = (each for each in FilePath(path).walk() if each.basename().endswith(".pem") and each.isfile())
-    for file in sorted(files, key=lambda each: str(each.path)):
+    for file in _pem_files(path):
         content = file.getContent()
         _check_key(content)
         for block in _BLOCK.finditer(content):
             yield block[1], block[0]
+
+
+def _pem_files(path: str) -> "list[FilePath[str]]":
+    files = (each for each in FilePath(path).walk() if each.basename().endswith(".pem") and each.isfile())
+    return sorted(files, key=lambda each: str(each.path))
 
 
 def _read_tls(path: str) -> ByName:

@@ -1,13 +1,17 @@
 """The image and the composition of ``deploy/docker``, as far as they can be tried without Docker."""
 
+import json
+import os
 import re
 import subprocess
 import sys
+from base64 import b64decode
 from collections.abc import Iterator
 from configparser import ConfigParser
 from fnmatch import fnmatch
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -16,7 +20,8 @@ import yaml
 from tests.deploy import DEPLOY, ROOT, replaced
 from tests.deploy.dockerfile import environment_of_the_image, instructions, of_the_image, only
 from tests.nodes import UNMEASURED, free_port
-from tests.running import PATIENCE, Running, curl, needed, needs_curl, nobody
+from tests.running import ANY_PORT, PATIENCE, Running, curl, needed, needs_curl, nobody, running
+from txcouchdl.couch.nodes import Node
 from txcouchdl.options.table import OPTIONS
 from txcouchdl.settings import Settings
 
@@ -165,10 +170,63 @@ def test_what_is_secret_comes_from_outside(composition: Any) -> None:
     text = (DOCKER / "compose.yaml").read_text("utf-8")
     names = set(re.findall(r"\$\{(\w+)", text))
     example = dict(re.findall(r"^(\w+)=(.*)$", (DOCKER / "env.example").read_text("utf-8"), re.MULTILINE))
-    assert names == set(example) == {"COUCHDB_USER", "COUCHDB_PASSWORD"}
-    assert example["COUCHDB_PASSWORD"] == ""
-    assert "${COUCHDB_PASSWORD:?" in text
+    assert names == set(example) == {"COUCHDB_USER", "COUCHDB_PASSWORD", "GATEWAY_PASSWORD"}
+    for name in ("COUCHDB_PASSWORD", "GATEWAY_PASSWORD"):
+        assert example[name] == ""
+        assert f"${{{name}:?" in text
     assert set(composition["services"]["gateway"]["environment"]) <= VARIABLES
+
+
+def test_the_gateway_is_no_admin(composition: Any) -> None:
+    url = composition["services"]["gateway"]["environment"]["COUCHDB_URL"]
+    assert "COUCHDB_USER" not in url
+    assert url.startswith("http://gateway:${GATEWAY_PASSWORD")
+
+
+def test_versions_are_pinned(composition: Any) -> None:
+    """What is built next year is what was tried."""
+    assert re.fullmatch(r"couchdb:\d+\.\d+\.\d+(\.\d+)?", composition["services"]["couchdb"]["image"])
+    for each in instructions():
+        if each.name == "FROM":
+            assert re.fullmatch(r"python:\$\{PYTHON\}-slim-[a-z]+( AS build)?", each.text)
+    assert next(each.text for each in instructions() if each.name == "ARG") == "PYTHON=3.13"
+
+
+@pytest.mark.couchdb
+@pytest.mark.skipif("COUCHDB_URL" not in os.environ, reason="COUCHDB_URL names no CouchDB")
+def test_the_gateways_user(tmp_path: Path) -> None:
+    """Made by the manual's commands, in CouchDB itself; then the gateway downloads with it, and it is no admin."""
+    admin = Node.parse(os.environ["COUCHDB_URL"])
+    url, name, password = admin.base, f"couchdl-test-{token_hex(8)}", token_hex(8)
+    login = b64decode(str(admin.authorization).partition(" ")[2]).decode()
+    section = (ROOT / "docs" / "deploying.rst").read_text("utf-8").partition("\nWith Docker\n")[2]
+    commands = re.findall(r"^    (docker compose exec .*(?:\n    \{.*\n    END)?)$", section, re.MULTILINE)
+    assert len(commands) == 3
+    there = {"docker compose exec -T couchdb sh": "sh", "http://127.0.0.1:5984": url, "\n    ": "\n"}
+    user, _, secret = login.partition(":")
+    more = {"COUCHDB_USER": user, "COUCHDB_PASSWORD": secret, "GATEWAY_PASSWORD": password}
+
+    def call(method: str, path: str, *arguments: str) -> Any:
+        return json.loads(curl("-u", login, "-X", method, *arguments, f"{url}{path}").body)
+
+    try:
+        for command in commands:
+            for old, new in there.items():
+                command = command.replace(old, new)
+            command = re.sub(r"\bmusic\b|(?<=:|\")gateway\b", name, command)
+            ended = subprocess.run(["bash", "-c", command], env=os.environ | more, capture_output=True, check=False)
+            assert (ended.returncode, json.loads(ended.stdout)["ok"]) == (0, True), ended.stderr
+        rev = call("PUT", f"/{name}/doc", "-d", '{"download_token": "t"}')["rev"]
+        call("PUT", f"/{name}/doc/file?rev={rev}", "-d", "content")
+        theirs = url.replace("//", f"//{name}:{password}@")
+        with running(tmp_path, "-l", ANY_PORT, COUCHDB_URL=theirs) as process:
+            process.out.wait_for(f"CouchDB at {url} accepts user '{name}'")
+            assert curl(f"http://127.0.0.1:{process.port()}/{name}/doc/file?token=t").body == b"content"
+        assert curl(f"{theirs}/_all_dbs").status in {401, 403}
+    finally:
+        found = call("GET", f"/_users/org.couchdb.user:{name}").get("_rev")
+        call("DELETE", f"/_users/org.couchdb.user:{name}?rev={found}")
+        call("DELETE", f"/{name}")
 
 
 def test_couchdbs_configuration(composition: Any) -> None:

@@ -27,8 +27,9 @@ def test_files_that_the_manual_names(named: str) -> None:
 def test_options_and_variables_that_the_manual_names() -> None:
     known = {f"--{each.name}" for each in OPTIONS}
     theirs = {"--build", "--build-arg", "--cap-drop", "--config", "--env-file", "--now", "--read-only", "--time"}
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", MANUAL)) <= known | theirs | {"--upgrade"}
-    assert set(re.findall(r"\bCOUCHD[LB]_[A-Z_]+", MANUAL)) <= {each.variable for each in OPTIONS}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", MANUAL)) <= known | theirs | {"--upgrade", "--wait"}
+    couchdbs = {"COUCHDB_USER", "COUCHDB_PASSWORD"}
+    assert set(re.findall(r"\bCOUCHD[LB]_[A-Z_]+", MANUAL)) <= {each.variable for each in OPTIONS} | couchdbs
 
 
 def test_numbers_that_the_manual_has_of_the_unit() -> None:

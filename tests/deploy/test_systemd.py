@@ -31,7 +31,7 @@ from tests.deploy.units import (
     sockets,
 )
 from tests.nodes import DATABASE, DOCUMENT, NAME, TOKEN, UNMEASURED, Node, fill, free_port, node
-from tests.running import PATIENCE, Running, connect, curl, environment, needed, needs_curl, read_to_end, twistd
+from tests.running import PATIENCE, Running, connect, curl, environment, needed, needs_curl, nobody, read_to_end, twistd
 from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.gateway.limits import ClientLimits
 from txcouchdl.settings import Settings
@@ -116,6 +116,9 @@ def test_the_numbers_agree_with_the_gateways() -> None:
     drain: Any = Settings.__attrs_attrs__.drain.default
     assert float(SERVICE.one("TimeoutStopSec")) > drain + 10
     clients, upstream = ClientLimits(), UpstreamLimits()
+    gigabytes = int(SERVICE.one("MemoryMax").removesuffix("G"))
+    # What a paused download takes at most: test_many_clients.
+    assert gigabytes * 2**30 > clients.max_connections * 360 * 2**10
     assert int(SERVICE.one("LimitNOFILE")) > 4 * clients.max_connections + 3 * upstream.max_upstream
 
 
@@ -123,12 +126,16 @@ def test_the_numbers_agree_with_the_gateways() -> None:
 def test_the_example_is_in_order(is_all: bool, tmp_path: Path) -> None:
     text = (SYSTEMD / "couchdl.toml").read_text("utf-8")
     file = tmp_path / "couchdl.toml"
-    file.write_text(re.sub("^#(?=[a-z])", "", text, flags=re.MULTILINE) if is_all else text, "utf-8")
-    command = twistd("couchdl", "--config", str(file), "--check")
-    ended = subprocess.run(
-        command, cwd=tmp_path, env=environment({}), capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
+    text = re.sub("^#(?=[a-z])", "", text, flags=re.MULTILINE) if is_all else text
+    with nobody() as port:
+        file.write_text(replaced(text, {"127.0.0.1:5984": f"127.0.0.1:{port}"}), "utf-8")
+        file.chmod(0o600)
+        command = twistd("couchdl", "--config", str(file), "--check")
+        ended = subprocess.run(
+            command, cwd=tmp_path, env=environment({}), capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
     assert (ended.returncode, ended.stdout) == (0, "twistd couchdl: all is in order\n")
+    assert "cannot be reached" in ended.stderr
 
 
 # The service.

@@ -44,6 +44,9 @@ VARIABLES = {
     VARIABLE,
     # For the tests.
     "COUCHDB_URLS",
+    # Those of CouchDB's image.
+    "COUCHDB_PASSWORD",
+    "COUCHDB_USER",
 }
 
 by_page = pytest.mark.parametrize("page", PAGES)

@@ -288,5 +288,5 @@ def test_there_is_room_for_them(
     front = service.Alone(settings, Clock()) if kind == "alone" else crew.Crew(settings, 2, Clock())
     with pytest.raises(StartError):
         front.listen(nodes)
-    # Of a crew, the workers' pipes.
-    assert rooms == [(kind == "crew") * 2 * 8 + bool(endpoints) * (32 + 16 + 2 * 33)]
+    # Of a crew, the workers' pipes; of each node, a connection for /_session.
+    assert rooms == [(kind == "crew") * 2 * 8 + 2 + bool(endpoints) * (32 + 16 + 2 * 33)]

@@ -226,3 +226,27 @@ def test_a_node_that_says_so_at_once(is_up: bool) -> None:
     Readiness(nodes, clock).ask().addCallback(told.append)
     assert told == [{"a": is_up, "b": is_up}]
     assert not clock.getDelayedCalls()
+
+
+def test_nodes_that_refuse_the_gateways_user_are_not_up() -> None:
+    """Whatever they say of themselves, and at once: no answer from before is told any more."""
+    town = Town(2)
+    town.ask()
+    for node in town.nodes:
+        node.say(True)
+    town.readiness.refuse(frozenset({"n0"}))
+    for refusing, expected in ((None, (False, True)), ({"n0", "n1"}, (False, False)), (set(), (True, True))):
+        if refusing is not None:
+            town.readiness.refuse(frozenset(refusing))
+        town.ask()
+        for node in town.nodes:
+            node.say(True)
+        assert town.told[-1] == dict(zip(("n0", "n1"), expected, strict=True))
+
+
+def test_a_refusal_that_is_heard_while_nodes_are_asked() -> None:
+    town = Town(1)
+    town.ask()
+    town.readiness.refuse(frozenset({"n0"}))
+    town.nodes[0].say(True)
+    assert town.told == [{"n0": False}]

@@ -32,6 +32,7 @@ from txcouchdl.couch.limits import UpstreamLimits
 from txcouchdl.couch.membership import MAX_MEMBERSHIP, count_visible_nodes
 from txcouchdl.couch.names import AttachmentAddress, attachment_path, document_path, quote_segment
 from txcouchdl.couch.nodes import Node
+from txcouchdl.couch.session import Session, read_session
 from txcouchdl.couch.short_bodies import abandon, collect, error_text, gather
 from txcouchdl.couch.tally import NodeTally
 from txcouchdl.couch.wire.agent import LeanClient, LineAgent
@@ -147,6 +148,25 @@ class CouchClient:
 
     def __str__(self) -> str:
         return self._name
+
+    @property
+    def user(self) -> str | None:
+        """The user whose credentials are sent; ``None`` if none are."""
+        return self._node.user
+
+    async def session(self) -> Session:
+        """
+        Ask a node whether it accepts our user.
+
+        :raises UpstreamFailure: if there is no answer in time.
+        """
+        deadline = self._probes.begin()
+        try:
+            response = await deadline.wait(self._documents.get(f"{self._node.base}/_session"))
+            body = await deadline.wait(error_text(response))
+        finally:
+            deadline.end()
+        return read_session(response.code, body, self.user)
 
     async def document(
         self, database: str, document_id: str, rev: str | None = None, *, is_committed: bool = False

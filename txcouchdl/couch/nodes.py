@@ -1,7 +1,7 @@
 """A CouchDB node: where it is, and who we are there."""
 
 import re
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from attrs import field, frozen
@@ -33,6 +33,13 @@ class Node:
 
     def __str__(self) -> str:
         return self.base
+
+    @property
+    def user(self) -> str | None:
+        """The user's name; ``None`` for no credentials."""
+        if self.authorization is None:
+            return None
+        return b64decode(self.authorization.partition(" ")[2]).decode().partition(":")[0]
 
     @classmethod
     def parse(cls, url: str) -> "Node":

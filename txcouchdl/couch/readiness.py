@@ -31,11 +31,13 @@ _log = Logger()
 class Readiness:
     """
     :param clients: of the nodes, at least one.
+    :ivar refusing: the names of the nodes that refuse the gateway's user.
     """
 
     def __init__(self, clients: Sequence[CouchClient], clock: IReactorTime) -> None:
         self._clients = clients
         self._clock = clock
+        self.refusing: frozenset[str] = frozenset()
         self._known: States = {}
         self._known_since: float | None = None
         self._waiting: list[Deferred[States]] = []
@@ -56,6 +58,15 @@ class Readiness:
         if self._patience is None:
             self._begin()
         return waiting
+
+    def refuse(self, names: frozenset[str]) -> None:
+        """
+        Count some nodes as not up, whatever they say themselves, and the others as what they say.
+
+        :param names: of the nodes that refuse the gateway's user.
+        """
+        self.refusing = names
+        self._known_since = None
 
     def stop(self) -> None:
         """Ask no more; who waits is told what is known by now."""
@@ -97,7 +108,8 @@ class Readiness:
         late, self._asking = self._asking, {}
         for asking in late.values():
             asking.cancel()
-        self._known = {str(client): self._heard.get(str(client), False) for client in self._clients}
+        names = [str(client) for client in self._clients]
+        self._known = {name: self._heard.get(name, False) and name not in self.refusing for name in names}
         self._known_since = self._clock.seconds()
         waiting, self._waiting = self._waiting, []
         for each in waiting:

@@ -95,7 +95,8 @@ class AdminApp:
         else:
             is_ok = workers > 0 and any(states.values())
             state = OK if is_ok else UNAVAILABLE
-        nodes = {name: "up" if is_up else "down" for name, is_up in states.items()}
+        refusing = self._readiness.refusing
+        nodes = {name: "up" if is_up else "refused" if name in refusing else "down" for name, is_up in states.items()}
         return plan_state(is_ok, state, workers=workers, nodes=nodes)
 
 
@@ -120,8 +121,9 @@ class Admin:
         self._ports: list[IListeningPort] = []
         self._listening: list[Listening] = []
 
-    def listen(self, nodes: Sequence[Node], table: Table) -> None:
+    def listen(self, nodes: Sequence[Node], table: Table) -> list[Listening]:
         """
+        :return: the endpoints.
         :raises StartError: if that cannot be.
         """
         timeout = UpstreamLimits().stall_timeout
@@ -132,6 +134,12 @@ class Admin:
         for endpoint in self._endpoints:
             site = AdminSite(resource, self._reactor, self._connections, _write_nothing)
             self._listening.append(listen(self._reactor, endpoint, site, self._ports))
+        return self._listening
+
+    def refuse(self, names: frozenset[str]) -> None:
+        """See :meth:`.Readiness.refuse`."""
+        if self._readiness is not None:
+            self._readiness.refuse(names)
 
     def reload(self) -> None:
         """Read the files of its certificates again, if it has any."""

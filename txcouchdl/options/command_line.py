@@ -1,12 +1,15 @@
 """The command line of ``twistd couchdl``, as :mod:`twisted.python.usage` reads it."""
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from twisted.python import usage
 
-from txcouchdl.listening import check_endpoint
+from txcouchdl.exposed_files import exposed_files
+from txcouchdl.listening import check_endpoint, key_files
+from txcouchdl.options.login import NodeUnreachable, check_login
 from txcouchdl.options.settling import settings_of
 from txcouchdl.options.sources import BadOption, in_environment, in_file, merged, on_command_line
 from txcouchdl.options.table import OPTIONS, Option
@@ -49,9 +52,16 @@ class Options(usage.Options):
             self._check()
 
     def _check(self) -> None:
-        store = self.settings.store
-        for endpoint in (*self.settings.listen, *self.settings.admin_listen, *([store.listen] if store else [])):
+        for endpoint in self.settings.endpoints:
             check_endpoint(endpoint)
+        warnings = [*exposed_files((*self.settings.secret_files, *key_files(self.settings.endpoints)))]
+        for node in self.settings.nodes:
+            try:
+                check_login(node)
+            except NodeUnreachable as error:
+                warnings.append(str(error))
+        for each in warnings:
+            sys.stderr.write(f"twistd couchdl: warning: {each}\n")
         print(_IN_ORDER)  # noqa: T201 (that is what was asked for)
         raise SystemExit(0)
 

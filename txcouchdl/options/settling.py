@@ -57,7 +57,8 @@ def settings_of(said: Said) -> Settings:
         access_log=said["access-log"].text if "access-log" in said else None,
         access_log_format=_line_format(said),
         # twistd may go to another directory before the file is read again.
-        link_secret_file=os.path.abspath(said["link-secret-file"].text) if "link-secret-file" in said else None,
+        link_secret_file=_absolute(said, "link-secret-file"),
+        config_file=_absolute(said, "config"),
         link_secret=_parsed(lambda texts: read_link_secret(texts[-1]) if texts else None, said, "link-secret-file"),
         **numbers,
     )
@@ -90,6 +91,10 @@ def _embedded_store(said: Said, where: str | None) -> StoreSettings | None:
         raise BadOption("--store and --store-listen cannot be empty")
     alternative = FREE_PORT if where == "demo" and "store-listen" not in said else None
     return StoreSettings(Path(directory), listen, alternative)
+
+
+def _absolute(said: Said, name: str) -> str | None:
+    return os.path.abspath(said[name].text) if name in said else None
 
 
 def _endpoints(said: Said, name: str) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ from txcouchdl.settings import Settings, StartError
 from txcouchdl.workers import loads, shared_minutes
 from txcouchdl.workers.certificates import Certificates
 from txcouchdl.workers.member import Member
-from txcouchdl.workers.messages import ENDPOINTS, GUESSES, LOADS, METRICS, Endpoint, Reload, Task
+from txcouchdl.workers.messages import ENDPOINTS, GUESSES, LOADS, METRICS, Endpoint, Refusals, Reload, Task
 from txcouchdl.workers.shares import share
 
 #: Seconds that a worker has, behind what is under way, to let go of everything.
@@ -64,12 +64,12 @@ class Crew:
         self._deadline: IDelayedCall | None = None
         self._is_hurried = False
 
-    def listen(self, nodes: Sequence[Node]) -> str | None:
+    def listen(self, nodes: Sequence[Node]) -> list[Listening]:
         """
         Listen for all workers. Nobody is accepted yet; who connects waits.
 
         :param nodes: the CouchDB to stand in front of.
-        :return: the URL of the first endpoint, if it has one.
+        :return: the endpoints, at least one.
         :raises StartError: if it cannot listen, or has no room, or nothing to start workers with.
         """
         if not sys.executable or not os.access(sys.executable, os.X_OK):
@@ -80,10 +80,9 @@ class Crew:
         # The other ends of connections to the embedded store, and their files, are on this side.
         exchanges = 0 if self._settings.store is None else 2 * settings.upstream.max_upstream
         admin = descriptors(len(nodes)) if settings.admin_listen else 0
-        make_room(0, exchanges + admin + _PIPES * self._count)
+        make_room(0, exchanges + admin + len(nodes) + _PIPES * self._count)
         settings = fitted(share(settings, self._count))
-        heard = [self._listen(each) for each in settings.listen]
-        endpoints = tuple(endpoint for _, endpoint in heard)
+        endpoints = tuple(self._listen(each) for each in settings.listen)
         layout = Layout([node.base for node in settings.nodes])
         self._tables = {
             GUESSES: shared_minutes.new_table(),
@@ -100,9 +99,9 @@ class Crew:
             counts = Counts(self.table, number - 1)
             member = Member(Task(number, settings, endpoints), inherited, load, counts, self._reactor)
             self._members.append(member)
-        return heard[0][0]
+        return self._listening
 
-    def _listen(self, description: str) -> tuple[str | None, Endpoint]:
+    def _listen(self, description: str) -> Endpoint:
         listening = listen(self._reactor, description, _ForWorkers(), self._ports, self._settings.alternative)
         port, factory = listening.port, getattr(listening.port, "factory", None)
         if isinstance(factory, TLSMemoryBIOFactory) and listening.is_secure:
@@ -111,7 +110,7 @@ class Crew:
             raise StartError(f"{description!r} is no endpoint that --workers can share")
         port.stopReading()
         self._listening.append(listening)
-        return listening.url, Endpoint(port.socket.family, _certificates_of(listening))
+        return Endpoint(port.socket.family, _certificates_of(listening))
 
     def start(self) -> None:
         """
@@ -134,6 +133,15 @@ class Crew:
         order = Reload(tuple(map(_certificates_of, self._listening)), self._link_secret)
         for member in self._members:
             member.reload(order)
+
+    def refuse(self, names: frozenset[str]) -> None:
+        """
+        Count some nodes as not up.
+
+        :param names: of the nodes that refuse the gateway's user.
+        """
+        for member in self._members:
+            member.refuse(Refusals(names))
 
     def hurry(self) -> None:
         """Break off what is under way: now, or when this is to stop."""

@@ -17,7 +17,19 @@ from twisted.python.failure import Failure
 from txcouchdl.metrics.counts import Counts
 from txcouchdl.workers.loads import Load
 from txcouchdl.workers.log_pipe import relog
-from txcouchdl.workers.messages import HURRY, ORDERS, REPORTS, STOP, STRAY, Reload, Reports, Task, packed, packed_reload
+from txcouchdl.workers.messages import (
+    HURRY,
+    ORDERS,
+    REPORTS,
+    STOP,
+    STRAY,
+    Refusals,
+    Reload,
+    Reports,
+    Task,
+    packed,
+    packed_order,
+)
 from txcouchdl.workers.restarts import Restarts
 
 #: Of the environment, what is not for workers: they have it from us, and it may be secret, or somebody else's.
@@ -103,7 +115,12 @@ class Member:
         endpoints = tuple(evolve(endpoint, certificates=certificates) for endpoint, certificates in pairs)
         settings = evolve(self._task.settings, link_secret=order.link_secret)
         self._task = evolve(self._task, settings=settings, endpoints=endpoints)
-        self._tell(packed_reload(order))
+        self._tell(packed_order(order))
+
+    def refuse(self, news: Refusals) -> None:
+        """Tell the worker, and the next one, which nodes refuse the gateway's user."""
+        self._task = evolve(self._task, refusals=news)
+        self._tell(packed_order(news))
 
     # The end.
 

@@ -30,8 +30,8 @@ ENDPOINTS: Final = 7
 STOP: Final = b"s"
 #: An order: break off what is under way, and end.
 HURRY: Final = b"h"
-# An order: take what has been read again. It stands behind this, packed.
-_RELOAD: Final = b"r"
+# An order that says more, which stands behind this, packed.
+_PACKED: Final = b"p"
 
 #: Bytes of a report.
 LONGEST: Final = 2**20
@@ -52,6 +52,17 @@ class Endpoint:
 
 
 @frozen
+class Refusals:
+    """
+    News of CouchDB.
+
+    :ivar names: of the nodes that refuse the gateway's user.
+    """
+
+    names: frozenset[str]
+
+
+@frozen
 class Task:
     """
     What a worker has to know.
@@ -59,11 +70,13 @@ class Task:
     :ivar number: by which the crew calls it, from 1 on.
     :ivar settings: its own.
     :ivar endpoints: in the order of their descriptors, from :data:`ENDPOINTS` on.
+    :ivar refusals: what is known of CouchDB.
     """
 
     number: int
     settings: Settings
     endpoints: tuple[Endpoint, ...]
+    refusals: Refusals = Refusals(frozenset())
 
 
 @frozen
@@ -83,8 +96,8 @@ def packed(task: Task) -> bytes:
     return _packed(task)
 
 
-def packed_reload(order: Reload) -> bytes:
-    return _RELOAD + _packed(order)
+def packed_order(order: Reload | Refusals) -> bytes:
+    return _PACKED + _packed(order)
 
 
 def _packed(value: object) -> bytes:
@@ -117,16 +130,16 @@ class Orders:
     def __init__(self) -> None:
         self._data = b""
 
-    def feed(self, data: bytes) -> Iterator[bytes | Reload]:
-        """:return: each complete order: :data:`STOP`, :data:`HURRY` or a :class:`Reload`."""
+    def feed(self, data: bytes) -> Iterator[bytes | Reload | Refusals]:
+        """:return: each complete order: :data:`STOP`, :data:`HURRY`, or one that says more."""
         self._data += data
         while (end := self._end()) is not None:
             order, self._data = self._data[:end], self._data[end:]
-            yield pickle.loads(order[1 + _LENGTH :]) if order[:1] == _RELOAD else order  # noqa: S301 (as above)
+            yield pickle.loads(order[1 + _LENGTH :]) if order[:1] == _PACKED else order  # noqa: S301 (as above)
 
     def _end(self) -> int | None:
         """How many bytes the next order has, once all of them are there."""
-        if self._data[:1] != _RELOAD:
+        if self._data[:1] != _PACKED:
             return 1 if self._data else None
         begin = 1 + _LENGTH
         end = begin + int.from_bytes(self._data[1:begin], "big")

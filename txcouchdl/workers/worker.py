@@ -34,6 +34,7 @@ from txcouchdl.workers.messages import (
     REPORTS,
     Endpoint,
     Orders,
+    Refusals,
     Reload,
     read_task,
     report,
@@ -68,7 +69,8 @@ def work(reactor: Any) -> None:
     beat.clock = reactor
     beat.start(_BEAT)
     worker = Worker(task.number, serving, shown, crew, reactor)
-    crew.heed(worker.stop, worker.hurry, worker.reload)
+    worker.heed(task.refusals)
+    crew.heed(worker.stop, worker.hurry, worker.heed)
     reactor.callWhenRunning(crew.report, "ready", True)
     reactor.run(installSignalHandlers=False)
 
@@ -110,24 +112,30 @@ class CrewLink(Protocol):
         self._ended: Deferred[None] = Deferred()
         self._stop: Callable[[], object] = _nothing
         self._hurry: Callable[[], object] = _nothing
-        self._reload: Callable[[Reload], object] = _nothing
+        self._heed: Callable[[Reload | Refusals], object] = _nothing
         self._orders = Orders()
         self._is_gone = False
         pipes: Any = StandardIO(self, ORDERS, REPORTS, reactor)  # type: ignore[call-arg]
         self.log = PipedLog(pipes.write)
         pipes.registerProducer(self.log, True)
 
-    def heed(self, stop: Callable[[], object], hurry: Callable[[], object], reload: Callable[[Reload], object]) -> None:
-        """Do as the crew says. To be called before the reactor runs: nothing has been read yet."""
-        self._stop, self._hurry, self._reload = stop, hurry, reload
+    def heed(
+        self, stop: Callable[[], object], hurry: Callable[[], object], others: Callable[[Reload | Refusals], object]
+    ) -> None:
+        """
+        Do as the crew says. To be called before the reactor runs: nothing has been read yet.
+
+        :param others: takes the orders that say more.
+        """
+        self._stop, self._hurry, self._heed = stop, hurry, others
 
     def report(self, kind: str, value: Any) -> None:
         self.transport.write(report(kind, value))  # type: ignore[union-attr]
 
     def dataReceived(self, data: bytes) -> None:
         for order in self._orders.feed(data):
-            if isinstance(order, Reload):
-                self._reload(order)
+            if not isinstance(order, bytes):
+                self._heed(order)
                 continue
             if order == HURRY:
                 self._hurry()
@@ -174,7 +182,14 @@ class Worker:
     def hurry(self) -> None:
         self._serving.hurry()
 
-    def reload(self, order: Reload) -> None:
+    def heed(self, order: Reload | Refusals) -> None:
+        """Carry an order out."""
+        if isinstance(order, Reload):
+            self._reload(order)
+        else:
+            self._serving.refuse(order.names)
+
+    def _reload(self, order: Reload) -> None:
         """Reopen the access log, and use what the supervisor has read again."""
         for shown, certificates in zip(self._shown, order.certificates, strict=True):
             if shown is not None and certificates is not None:
