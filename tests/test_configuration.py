@@ -268,6 +268,15 @@ def test_variables_that_are_others(variable: str, text: str, monkeypatch: pytest
     assert settings() == DEFAULTS
 
 
+def test_files_that_are_read_again_have_absolute_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """twistd may be in another directory by then."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret").write_text(LINK_SECRET)
+    (tmp_path / "couchdl.toml").write_text('link-secret-file = "secret"\n')
+    chosen = settings("--config=couchdl.toml")
+    assert chosen.secret_files == (str(tmp_path / "couchdl.toml"), str(tmp_path / "secret"))
+
+
 @each_of(IN_FILE)
 def test_a_value_of_the_wrong_kind(option: Option, file: Path) -> None:
     wrong = ["{}", "[1]", "1979-05-27", "[[]]", f'["{SECRET}", 1]', "[true]"]

@@ -15,14 +15,12 @@ from twisted.internet.protocol import Factory
 from twisted.internet.tcp import Port
 
 from tests.certificates import certify
+from tests.running import somebody
 from tests.servers import reactor
 from txcouchdl.listening import BACKLOG, close, listen
+from txcouchdl.settings import StartError
 
-pytestmark = [
-    pytest.mark.skipif(sys.platform != "linux", reason="Linux tells the backlog of a socket"),
-    # Twisted passes them.
-    pytest.mark.filterwarnings("ignore:Passing pyOpenSSL :DeprecationWarning"),
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux tells the backlog of a socket")
 
 #: Where in a TCP_INFO a listening socket has its backlog: tcpi_sacked.
 _SACKED = struct.Struct("=28xI")
@@ -86,12 +84,28 @@ def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("ssl:0:interface=127.0.0.1:backlog=7:privateKey=key.pem:certKey=cert.pem", 7),
     ],
 )
-@pytest.mark.filterwarnings("ignore:X509:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:X509:DeprecationWarning", "ignore:Passing pyOpenSSL :DeprecationWarning")
 @ensureDeferred
 async def test_connections_that_may_wait(certificate: None, description: str, number: int) -> None:
     async with listening(description) as listener:
         # The system has a limit of its own.
         assert backlog(listener) == min(number, int(Path("/proc/sys/net/core/somaxconn").read_text()))
+
+
+@ensureDeferred
+async def test_a_free_port_instead_of_one_that_is_taken() -> None:
+    """And instead of nothing else: an address that this machine does not have remains an error."""
+    free = "tcp:0:interface=127.0.0.1"
+    ports: list[IListeningPort] = []
+    with somebody() as taken:
+        try:
+            found = listen(reactor, f"tcp:{taken}:interface=127.0.0.1", Factory(), ports, free)
+            assert found.url == f"http://127.0.0.1:{ports[0].getHost().port}"  # type: ignore[attr-defined]
+            assert not found.url.endswith(f":{taken}")
+            with pytest.raises(StartError, match=r"cannot listen on 'tcp:0:interface=192\.0\.2\.1'"):
+                listen(reactor, "tcp:0:interface=192.0.2.1", Factory(), ports, free)
+        finally:
+            await close(ports)
 
 
 @pytest.mark.parametrize(("ending", "number"), [("", 200), (":backlog=7", 8), (":mode=600:backlog=7", 8)])

@@ -11,17 +11,22 @@ import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, cast
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    NoEncryption,
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509.oid import NameOID
 from twisted.logger import LogLevel, globalLogPublisher, textFileLogObserver
 from twisted.python.logfile import LogFile
 
@@ -138,6 +143,18 @@ def test_what_openssl_is_shown(kind: str, couch: Served, authority: Authority, t
         assert shown_to_openssl(port) == after
 
 
+def weak() -> dict[str, bytes]:
+    """A key that can be read, and is too short for OpenSSL to use it; with its certificate."""
+    key = rsa.generate_private_key(65537, 1024)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(1), now + timedelta(1))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
+    certificate = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return {"privkey.pem": secret, "cert.pem": certificate, "fullchain.pem": certificate}
+
+
 @either
 def test_files_that_are_not_in_order(
     more: tuple[str, ...], couch: Served, authority: Authority, tmp_path: Path
@@ -156,6 +173,7 @@ def test_files_that_are_not_in_order(
         dict.fromkeys(files, nonsense),
         {"privkey.pem": (other / "privkey.pem").read_bytes()},
         {"privkey.pem": locked},
+        weak(),
     ]
     with gateway(couch, *endpoints(live), *more) as process:
         places = ports(process.out)
@@ -216,6 +234,18 @@ def test_a_root_in_the_directory(couch: Served, authority: Authority, tmp_path: 
         said = subprocess.run(command, input=b"", capture_output=True, timeout=PATIENCE, check=True).stdout
         assert said.count(b"BEGIN CERTIFICATE") == 2
         assert shown(authority, port)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_key_with_a_passphrase(kind: str, authority: Authority, tmp_path: Path) -> None:
+    """OpenSSL would ask at the terminal, and the gateway wait for an answer."""
+    authority.issue(tmp_path / "live")
+    file = tmp_path / "live" / "privkey.pem"
+    key = load_pem_private_key(file.read_bytes(), None)
+    for form in (PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL):
+        file.write_bytes(key.private_bytes(Encoding.PEM, form, BestAvailableEncryption(b"passphrase")))
+        with pytest.raises(StartError, match="is no endpoint: a private key has a passphrase"):
+            check_endpoint(endpoint(kind, tmp_path / "live"))
 
 
 @pytest.mark.parametrize("content", ["", "nonsense", None])

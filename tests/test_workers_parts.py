@@ -47,9 +47,13 @@ from txcouchdl.workers.messages import (
     STOP,
     STRAY,
     Endpoint,
+    Orders,
+    Refusals,
+    Reload,
     Reports,
     Task,
     packed,
+    packed_order,
     read_task,
     report,
 )
@@ -154,6 +158,26 @@ def test_a_task_comes_as_it_was_sent() -> None:
     assert stream.read() == STOP
     for secret in (PASSWORD, "b'key'"):
         assert secret not in repr(task)
+
+
+_ORDERS = st.lists(
+    st.sampled_from([STOP, HURRY])
+    | st.builds(Reload, st.tuples(st.none()), st.none() | st.binary(max_size=40))
+    | st.builds(Refusals, st.frozensets(st.text(max_size=5)))
+)
+
+
+@given(_ORDERS, st.integers(1, 50))
+def test_orders_come_in_any_pieces(given_orders: list[bytes | Reload | Refusals], size: int) -> None:
+    sent = b"".join(each if isinstance(each, bytes) else packed_order(each) for each in given_orders)
+    orders, arrived = Orders(), []
+    for begin in range(0, len(sent), size):
+        arrived += list(orders.feed(sent[begin : begin + size]))
+    assert arrived == given_orders
+
+
+def test_an_order_shows_no_secret() -> None:
+    assert PASSWORD not in repr(Reload((), PASSWORD.encode()))
 
 
 def test_a_crew_that_dies_in_the_middle_of_a_task() -> None:

@@ -127,13 +127,17 @@ def test_when_it_is_asked_again(session: Session | None, seconds: float) -> None
 
 def test_what_refuses_is_told_and_what_no_longer_does() -> None:
     town = Town(2)
+    town.nodes[1].say(ACCEPTED)
+    assert town.told == []
     town.nodes[0].say(REFUSED)
     assert town.told == [{"http://n0"}]
+    town.logins.ask()
     town.nodes[1].say(REFUSED)
     assert town.told[1:] == [{"http://n0", "http://n1"}]
     town.logins.ask()
-    town.nodes[0].say(ACCEPTED)
     town.nodes[1].say(None)
+    assert town.told[2:] == [], "nothing new"
+    town.nodes[0].say(ACCEPTED)
     assert town.told[2:] == [{"http://n1"}], "what cannot be reached has not changed its mind"
     town.clock.advance(10)
     town.nodes[1].say(UNTOLD)

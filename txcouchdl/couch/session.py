@@ -43,7 +43,7 @@ def read_session(status: int, body: bytes, user: str | None) -> Session:
     """
     if status in {401, 403}:
         return Session(Verdict.REFUSED, status)
-    is_known = status == 200 and _name(body) == (user or None)
+    is_known = status == 200 and _name(body) == user
     return Session(Verdict.ACCEPTED if is_known else Verdict.UNTOLD, status)
 
 
