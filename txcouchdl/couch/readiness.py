@@ -61,7 +61,7 @@ class Readiness:
 
     def refuse(self, names: frozenset[str]) -> None:
         """
-        Count some nodes as not up, whatever they say themselves, and the others as what they say.
+        Count some nodes as not up, and ask them no more; and the others again.
 
         :param names: of the nodes that refuse the gateway's user.
         """
@@ -76,7 +76,11 @@ class Readiness:
     def _begin(self) -> None:
         self._heard = {}
         self._patience = self._clock.callLater(_PATIENCE, self._notice)
-        self._asking = {str(client): Deferred.fromCoroutine(client.probe()) for client in self._clients}
+        # A node that refuses the gateway's user is not asked: each request would show it the wrong password.
+        asked = [client for client in self._clients if str(client) not in self.refusing]
+        self._asking = {str(client): Deferred.fromCoroutine(client.probe()) for client in asked}
+        if not asked:
+            self._tell()
         for name, asking in list(self._asking.items()):
             asking.addCallbacks(self._hear, self._hear_not, callbackArgs=(name,), errbackArgs=(name,))
 
