@@ -59,7 +59,11 @@ class Number:
 
     @property
     def is_whole(self) -> bool:
-        return self.option.startswith(("max-", "access-log-")) or self.option in {"document-memory", "guess-limit", "workers"}
+        return self.option.startswith(("max-", "access-log-")) or self.option in {
+            "document-memory",
+            "guess-limit",
+            "workers",
+        }
 
     def within(self, number: int) -> int:
         """A whole number within the bounds, another for each number up to 100."""
