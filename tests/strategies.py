@@ -43,6 +43,68 @@ from txcouchdl.couch.names import AttachmentAddress
 from txcouchdl.protocol.conditions import EntityTag
 from txcouchdl.protocol.ranges import MAX_LENGTH, MAX_SPECS, ByteRange, IntRange, RangeSpec, SuffixRange
 
+# --- valid JSON ---------------------------------------------------------------------------------------------------
+
+_valid_digits: Final = st.text("0123456789", min_size=1, max_size=40)
+_integers_text: Final = st.one_of(
+    st.integers(-300, 300).map(str),
+    st.integers(-(2**70), 2**70).map(str),
+    st.integers(-(10**200), 10**200).map(str),
+    st.sampled_from(
+        [
+            "-0",
+            *(
+                str(sign * 2**bits + step)
+                for bits in (8, 31, 32, 60, 63, 64)
+                for sign in (1, -1)
+                for step in (-1, 0, 1)
+            ),
+        ]
+    ),
+)
+_fractions_text: Final = st.just("") | _valid_digits.map(lambda digits: f".{digits}")
+_exponents_text: Final = st.just("") | st.builds(
+    "{}{}{}".format, st.sampled_from("eE"), st.sampled_from(["", "+", "-"]), st.integers(0, 340).map(str)
+)
+
+#: Numbers as JSON writes them, in all ways; some are beyond a double's range.
+json_numbers: Final = st.builds("{}{}{}".format, _integers_text, _fractions_text, _exponents_text)
+
+_valid_strings: Final = st.builds(
+    lambda text, is_ascii: json.dumps(text, ensure_ascii=is_ascii),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+    st.booleans(),
+)
+_valid_spaces: Final = st.sampled_from(["", "", "", " ", "\n", "\t\r "])
+
+
+@composite
+def _valid_members(draw: DrawFn, values: SearchStrategy[str], names: SearchStrategy[str]) -> str:
+    members = draw(st.lists(st.tuples(names, values), max_size=4))
+    spaces = [draw(_valid_spaces) for _ in range(4)]
+    separator = f"{spaces[0]},{spaces[1]}"
+    return "{" + spaces[2] + separator.join(f"{name}{spaces[3]}:{value}" for name, value in members) + "}"
+
+
+def _valid_arrays(values: SearchStrategy[str]) -> SearchStrategy[str]:
+    lists = st.lists(values, max_size=4) | st.lists(st.integers(0, 256).map(str), max_size=6)
+    return st.builds(lambda elements, space: f"[{f'{space},'.join(elements)}]", lists, _valid_spaces)
+
+
+_valid_names: Final = _valid_strings | st.sampled_from(['"a"', '"\\u0061"', '"b"', '""'])
+
+#: JSON values as texts: with any white space, any spelling of numbers and strings, and several members of one name.
+json_texts: Final = st.recursive(
+    json_numbers | _valid_strings | st.sampled_from(["true", "false", "null"]),
+    lambda values: _valid_arrays(values) | _valid_members(values, _valid_names),
+    max_leaves=12,
+)
+
+#: Documents without special members, as texts.
+document_texts: Final = _valid_members(
+    json_texts, _valid_names.filter(lambda name: not json.loads(name).startswith("_"))
+)
+
 # --- ranges -------------------------------------------------------------------------------------------------
 
 #: A representation whose bytes are all different: its slices tell where they were cut. 0 to 256 bytes.

@@ -165,6 +165,17 @@ PURE = {
     "txcouchdl.gateway.limits",
     "txcouchdl.gateway.peers",
     "txcouchdl.metrics.layout",
+    "txcouchdl.store.addresses",
+    "txcouchdl.store.answers",
+    "txcouchdl.store.checksums",
+    "txcouchdl.store.claims",
+    "txcouchdl.store.credentials",
+    "txcouchdl.store.drafts",
+    "txcouchdl.store.external_terms",
+    "txcouchdl.store.json_text",
+    "txcouchdl.store.rendering",
+    "txcouchdl.store.revision_ids",
+    "txcouchdl.store.values",
     "txcouchdl.workers.restarts",
 }
 IMPURE = {

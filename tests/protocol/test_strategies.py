@@ -1,5 +1,6 @@
 """What tests/strategies.py promises. Judged here by other means than those that the code under test uses."""
 
+import json
 import re
 import unicodedata
 from typing import Final
@@ -21,6 +22,27 @@ _GRAMMAR = re.compile(rf"{_UNIT}=[ \t]*(?:,[ \t]*)*{_SPEC}[ \t]*(?:,[ \t]*(?:{_S
 
 def _has_backward_member(field: str) -> bool:
     return any(int(last) < int(first) for first, last in re.findall(r"([0-9]+)-([0-9]+)", field))
+
+
+@given(strategies.json_texts)
+def test_json_texts_are_json(text: str) -> None:
+    json.loads(text)
+
+
+@given(strategies.document_texts)
+def test_document_texts_have_no_special_members(text: str) -> None:
+    assert not [name for name in json.loads(text) if name.startswith("_")]
+
+
+@pytest.mark.parametrize("pattern", [r'"a":.*"(a|\\u0061)":', r"\d{32}", r"[^.\d]\d+e-3[12]\d", r"\[\d+,"])
+def test_json_texts_reach_what_makes_a_difference(pattern: str) -> None:
+    """Two members of one name, long numbers, tiny numbers without a point, arrays of numbers."""
+    found = find(
+        strategies.document_texts,
+        lambda text: re.search(pattern, text, re.DOTALL) is not None,
+        settings=settings(max_examples=20_000, phases=[Phase.generate], database=None),
+    )
+    assert found
 
 
 @given(strategies.representations)

@@ -4,13 +4,11 @@ The recorded exchanges with a real CouchDB, and how one of them is compared with
 ``recorded/exchanges.json`` is the recording of FINDINGS, trimmed: of exchanges that the store does not cover only the
 ids are kept, of answers only what is compared, and of large bodies only how to make them again.
 
-Revisions have other hashes here than in CouchDB: :class:`Revisions` learns from each pair of answers which of ours
-stands for which recorded one, and translates the requests and expectations that follow.
+Revision ids are compared like all else: the store computes them as CouchDB does.
 """
 
 import hashlib
 import json
-import re
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,7 +19,6 @@ from attrs import field, frozen
 
 from tests.store.serving import AUTHORIZATION, Response
 
-_REV = re.compile(r"\b[0-9]+-[0-9a-f]{32}\b")
 _RECORDED_HOST = "127.0.0.1:5984"
 
 #: The headers that clients use, where they are compared: a header that is absent there must be absent here.
@@ -84,55 +81,33 @@ def load() -> list[Recorded]:
     ]
 
 
-class Revisions:
-    """Recorded revision -> ours."""
+def raw_request(recorded: Recorded, generated: Mapping[str, bytes]) -> bytes:
+    """
+    The request as it was on the wire.
 
-    def __init__(self) -> None:
-        self._ours: dict[str, str] = {}
-
-    def translate(self, text: str) -> str:
-        """Put our revisions in place of the recorded ones; hashes alone (``_revisions``) too."""
-        text = _REV.sub(lambda found: self._ours.get(found[0], found[0]), text)
-        for recorded, ours in self._ours.items():
-            text = text.replace(recorded.partition("-")[2], ours.partition("-")[2])
-        return text
-
-    def learn(self, recorded: str, ours: str) -> None:
-        """Pair the one revision that each of two answers to a write names."""
-        theirs, found = _REV.findall(recorded), _REV.findall(ours)
-        if len(theirs) == len(found) == 1:
-            self._ours.setdefault(theirs[0], found[0])
-
-
-def raw_request(recorded: Recorded, revisions: Revisions, generated: Mapping[str, bytes]) -> bytes:
-    """The request as it was on the wire, with our revisions in it."""
+    :param generated: the bodies that the recording only names.
+    """
     asked = recorded.request
     assert asked is not None
-    fields = [(name, revisions.translate(value)) for name, value in asked["headers"]]
+    fields = [(name, value) for name, value in asked["headers"]]
     if "anonymous" not in asked and not any(name == "Authorization" for name, _ in fields):
         fields.append(("Authorization", AUTHORIZATION))
-    body = _body(asked.get("body"), revisions, generated)
+    body = _body(asked.get("body"), generated)
     if body is not None and "chunks" not in asked:
         length = 100 if asked.get("half_close_after_body") else len(body)
         fields.append(("Content-Length", str(length)))
     version = asked.get("version", "HTTP/1.1")
     if version == "HTTP/1.1":
         fields += [("Host", _RECORDED_HOST), ("Connection", "close")]
-    lines = [f"{asked['method']} {revisions.translate(asked['path'])} {version}"]
+    lines = [f"{asked['method']} {asked['path']} {version}"]
     head = "\r\n".join([*lines, *(f"{name}: {value}" for name, value in fields), "", ""]).encode()
     return head + (body or b"" if "chunks" not in asked else _chunked(body or b"", asked))
 
 
-def _body(body: Mapping[str, str] | None, revisions: Revisions, generated: Mapping[str, bytes]) -> bytes | None:
+def _body(body: Mapping[str, str] | None, generated: Mapping[str, bytes]) -> bytes | None:
     if body is None:
         return None
-    if "generator" in body:
-        return generated[body["generator"]]
-    content = b64decode(body["base64"])
-    try:
-        return revisions.translate(content.decode("utf-8")).encode()
-    except UnicodeDecodeError:
-        return content
+    return generated[body["generator"]] if "generator" in body else b64decode(body["base64"])
 
 
 def _chunked(body: bytes, asked: Mapping[str, Any]) -> bytes:
@@ -144,16 +119,16 @@ def _chunked(body: bytes, asked: Mapping[str, Any]) -> bytes:
     return framed + b"0\r\n" + trailers.encode() + b"\r\n"
 
 
-def expectation(recorded: Recorded, revisions: Revisions) -> Expectation:
-    """What CouchDB answered, with our revisions in it."""
+def expectation(recorded: Recorded) -> Expectation:
+    """What CouchDB answered."""
     answered = recorded.response
     assert answered is not None
-    text = revisions.translate(answered["text"]) if answered.get("text") else None
+    text = answered.get("text")
     return _compared(
         answered["status"],
         answered["reason"],
-        {name: revisions.translate(value) for name, value in answered["headers"].items()},
-        None if text is None else json.loads(text),
+        answered["headers"],
+        json.loads(text) if text else None,
         answered.get("sha256", ""),
     )
 

@@ -5,6 +5,7 @@ from base64 import b64encode
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, cast
+from urllib.parse import urlsplit
 
 import pytest_twisted
 from attrs import field, frozen
@@ -14,6 +15,7 @@ from twisted.internet.interfaces import IListeningPort, IPushProducer, ITCPTrans
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from txcouchdl.couch.nodes import Node
 from txcouchdl.store.app import store_site
 from txcouchdl.store.credentials import Credentials
 from txcouchdl.store.store import Store
@@ -103,31 +105,18 @@ class _Factory(ClientFactory):
         return self._exchange
 
 
-class ServedStore:
-    """A store and the port where it answers. Made by :meth:`start`."""
+class RawClient:
+    """Sends requests to one server, byte for byte, each on a connection of its own."""
 
-    def __init__(self, directory: Path, reactor: Any) -> None:
-        self.directory = directory
+    authorization = AUTHORIZATION
+    host = "127.0.0.1"
+    port: int
+
+    def __init__(self, reactor: Any) -> None:
         self.reactor = reactor
-        self.serve()
-
-    def serve(self) -> None:
-        """Done already; to be done again, after :meth:`stop`, for another life of the store."""
-        self.store = Store.open(self.directory, self.reactor)
-        self.site = store_site(self.store, ADMIN, self.reactor)
-        self._port: IListeningPort = self.reactor.listenTCP(0, self.site, interface="127.0.0.1")
-        self.port: int = self._port.getHost().port
-
-    @classmethod
-    def start(cls, directory: Path, reactor: Any) -> "ServedStore":
-        return cls(directory, reactor)
-
-    def stop(self) -> Deferred[None]:
-        """May be called twice. A Deferred, for pytest_twisted.blockon waits for ever for a coroutine."""
-        return maybeDeferred(self._port.stopListening).addCallback(lambda _: self.store.close())
 
     def connect(self, exchange: Exchange) -> Exchange:
-        self.reactor.connectTCP("127.0.0.1", self.port, _Factory(exchange))
+        self.reactor.connectTCP(self.host, self.port, _Factory(exchange))
         return exchange
 
     async def send(self, raw: bytes, half_close: bool = False) -> Response | None:
@@ -140,15 +129,55 @@ class ServedStore:
         method: str,
         target: str,
         body: bytes | str | None = None,
-        authorization: str | None = AUTHORIZATION,
+        authorization: str | None = "",
         **fields: str,
     ) -> Response:
         """
+        :param authorization: the Authorization header; empty for the admin's, ``None`` for none.
         :param fields: header fields, with ``_`` for ``-``.
         """
-        response = await self.send(request(method, target, body, authorization, **fields))
+        chosen = self.authorization if authorization == "" else authorization
+        response = await self.send(request(method, target, body, chosen, **fields))
         assert response is not None, "the connection ended without an answer"
         return response
+
+
+class OutsideCouchDB(RawClient):
+    """
+    A CouchDB that runs already.
+
+    :param url: with an admin's credentials, on plain HTTP.
+    """
+
+    def __init__(self, url: str, reactor: Any) -> None:
+        super().__init__(reactor)
+        node, parts = Node.parse(url), urlsplit(url)
+        self.host, self.port = parts.hostname or "", parts.port or 80
+        self.authorization = node.authorization or ""
+
+
+class ServedStore(RawClient):
+    """A store and the port where it answers. Made by :meth:`start`."""
+
+    def __init__(self, directory: Path, reactor: Any) -> None:
+        super().__init__(reactor)
+        self.directory = directory
+        self.serve()
+
+    def serve(self) -> None:
+        """Done already; to be done again, after :meth:`stop`, for another life of the store."""
+        self.store = Store.open(self.directory, self.reactor)
+        self.site = store_site(self.store, ADMIN, self.reactor)
+        self._port: IListeningPort = self.reactor.listenTCP(0, self.site, interface="127.0.0.1")
+        self.port = self._port.getHost().port
+
+    @classmethod
+    def start(cls, directory: Path, reactor: Any) -> "ServedStore":
+        return cls(directory, reactor)
+
+    def stop(self) -> Deferred[None]:
+        """May be called twice. A Deferred, for pytest_twisted.blockon waits for ever for a coroutine."""
+        return maybeDeferred(self._port.stopListening).addCallback(lambda _: self.store.close())
 
     def files(self, folder: str) -> list[Path]:
         """The files in ``incoming`` or ``blobs``."""

@@ -144,6 +144,16 @@ async def test_stubs_keep_attachments(served: ServedStore) -> None:
 
 
 @in_reactor
+async def test_stubs_keep_nothing_of_a_tombstone(served: ServedStore) -> None:
+    """CouchDB answers 500."""
+    await _database(served)
+    await served.ask("PUT", "/db/doc", '{"_deleted":true,"_attachments":{"f":{"data":"eA=="}}}')
+    answer = await served.ask("PUT", "/db/doc", '{"_attachments":{"f":{"stub":true}}}')
+    _check_refusal(answer, 412, "missing_stub")
+    assert (await served.ask("PUT", "/db/doc", "{}")).status == 201
+
+
+@in_reactor
 async def test_stubs_tell_the_sha_256_of_what_is_stored(served: ServedStore) -> None:
     """To who asks how it is stored, and not before: CouchDB does not know it."""
     await _database(served)

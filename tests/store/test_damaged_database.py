@@ -249,11 +249,18 @@ def _change(served: ServedStore, statement: str) -> None:
         "attachments SET encoding = 'none'",
         "attachments SET length = -1",
         "attachments SET md5 = x'00'",
+        "attachments SET md5 = zeroblob(16)",
+        "attachments SET encoding = 'gzip'",
+        "attachments SET length = length + 1",
+        "attachments SET stored_length = stored_length + 1",
+        "attachments SET revpos = 1",
+        "revisions SET checksum = NULL",
+        "revisions SET checksum = replace(checksum, substr(checksum, 1, 1), 'z')",
     ],
 )
 @in_reactor
 async def test_a_changed_record(served: ServedStore, changed: str) -> None:
-    """A revision's name comes from its content: what is not named so is neither read nor built upon."""
+    """A revision that its checksum does not match is neither read nor built upon."""
     await served.ask("PUT", "/db")
     rev = (await served.ask("PUT", "/db/doc", '{"what":"right"}')).json["rev"]
     rev = (await served.ask("PUT", f"/db/doc/file?rev={rev}", b"body", content_type="image/png")).json["rev"]
@@ -272,6 +279,33 @@ async def test_a_changed_record(served: ServedStore, changed: str) -> None:
 
 
 @in_reactor
+async def test_a_revision_of_another_document(served: ServedStore) -> None:
+    await served.ask("PUT", "/db")
+    await served.ask("PUT", "/db/doc", '{"what":"right"}')
+    _change(served, "UPDATE revisions SET document = 'other'")
+    assert (await served.ask("GET", "/db/other")).status == 500
+    assert (await served.ask("GET", "/db/doc")).status == 404
+
+
+@in_reactor
+async def test_a_changed_parent(served: ServedStore) -> None:
+    await served.ask("PUT", "/db")
+    rev = (await served.ask("PUT", "/db/doc", '{"what":"right"}')).json["rev"]
+    assert (await served.ask("PUT", f"/db/doc?rev={rev}", '{"what":"right"}')).status == 201
+    _change(served, "UPDATE revisions SET hash = replace(hash, substr(hash, 1, 1), 'z') WHERE generation = 1")
+    assert (await served.ask("GET", "/db/doc")).status == 500
+
+
+@in_reactor
+async def test_a_tombstone_that_seems_to_be_a_document(served: ServedStore) -> None:
+    await served.ask("PUT", "/db")
+    rev = (await served.ask("PUT", "/db/doc", '{"what":"right"}')).json["rev"]
+    assert (await served.ask("DELETE", f"/db/doc?rev={rev}")).status == 200
+    _change(served, "UPDATE revisions SET deleted = 0 WHERE generation = 2")
+    assert (await served.ask("GET", "/db/doc")).status == 500
+
+
+@in_reactor
 async def test_a_damaged_document_can_be_deleted(served: ServedStore) -> None:
     await served.ask("PUT", "/db")
     rev = (await served.ask("PUT", "/db/doc", '{"what":"right"}')).json["rev"]
@@ -279,6 +313,6 @@ async def test_a_damaged_document_can_be_deleted(served: ServedStore) -> None:
     answer = await served.ask("GET", "/db/doc")
     assert (answer.status, answer.json["error"]) == (500, "internal_server_error")
     assert answer.json["reason"] == "This document is damaged in the database of the store."
-    rev = (await served.ask("DELETE", f"/db/doc?rev={rev}")).json["rev"]
-    assert (await served.ask("PUT", f"/db/doc?rev={rev}", '{"what":"new"}')).status == 201
+    assert (await served.ask("DELETE", f"/db/doc?rev={rev}")).status == 200
+    assert (await served.ask("PUT", "/db/doc", '{"what":"new"}')).status == 201
     assert (await served.ask("GET", "/db/doc")).json["what"] == "new"

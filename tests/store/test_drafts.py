@@ -113,8 +113,10 @@ def test_a_draft() -> None:
     )
 
 
+# Of subnormal numbers CouchDB's parser loses some: see test_revision_ids.py.
+_floats = st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False)
 _json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none() | st.booleans() | st.integers() | _floats | st.text(),
     lambda children: st.lists(children) | st.dictionaries(st.text(), children),
     max_leaves=10,
 )

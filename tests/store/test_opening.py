@@ -68,9 +68,9 @@ def test_foreign(tmp_path: Path) -> None:
 
 def test_newer(tmp_path: Path) -> None:
     _open(tmp_path).close()
-    _database(tmp_path, "PRAGMA user_version = 2")
+    _database(tmp_path, "PRAGMA user_version = 3")
     assert isinstance(_refusal(tmp_path), errors.NewerStore)
-    _database(tmp_path, "PRAGMA user_version = 1")
+    _database(tmp_path, "PRAGMA user_version = 2")
     _open(tmp_path).close()
 
 

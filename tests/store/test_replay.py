@@ -8,7 +8,6 @@ from tests.store.recording import (
     GENERATORS,
     Expectation,
     Recorded,
-    Revisions,
     expectation,
     load,
     observation,
@@ -44,7 +43,6 @@ class _Replay:
 
     def __init__(self, served: ServedStore) -> None:
         self._served = served
-        self._revisions = Revisions()
         self._generated = {name: generate() for name, generate in GENERATORS.items()}
         self.alike: list[str] = []
         self.different: list[str] = []
@@ -52,7 +50,7 @@ class _Replay:
 
     async def replay(self, recorded: Recorded) -> None:
         answer = await self._ask(recorded)
-        expected = expectation(recorded, self._revisions)
+        expected = expectation(recorded)
         difference = next((entry for entry in DIFFERENT if entry.covers(recorded.id)), None)
         if difference is None:
             self._note(recorded, answer == expected, self.alike, expected, answer)
@@ -64,24 +62,22 @@ class _Replay:
 
     async def _ask(self, recorded: Recorded) -> Expectation | None:
         assert recorded.request is not None
-        assert recorded.response is not None
         if recorded.id == "rev.field.put":
             document = (await self._served.ask("GET", "/rec/types")).json
             self._generated[recorded.id] = json.dumps(document | {"download_token": "new"}).encode()
-        raw = raw_request(recorded, self._revisions, self._generated)
+        raw = raw_request(recorded, self._generated)
         response = await self._served.send(raw, recorded.request.get("half_close_after_body", False))
         if response is None:
             return None
         if not response.is_whole:
             self.wrong.append(f"{recorded.id}: the body is not what its framing says")
-        self._revisions.learn(recorded.response.get("text") or "", response.body.decode("latin-1"))
         return observation(response)
 
     def _agreed(self, recorded: Recorded, difference: Difference) -> Expectation | None:
         if not difference.is_answered:
             return None
         like = _RECORDED[difference.like or recorded.id]
-        return difference.apply(expectation(like, self._revisions), self._revisions)
+        return difference.apply(expectation(like))
 
     def _note(
         self,

@@ -45,11 +45,11 @@ class _Model:
         revisions = self.documents.get(document_id)
         return revisions[-1] if revisions else None
 
-    def may_write(self, document_id: str, rev: Rev | None) -> bool:
+    def may_write(self, document_id: str, rev: Rev | None, deletes: bool = False) -> bool:
         current = self.current(document_id)
         if rev is None:
-            return current is None or current.deleted
-        return current is not None and current.rev == rev
+            return current is None or (current.deleted and not deletes)
+        return current is not None and not current.deleted and current.rev == rev
 
     def readable(self, document_id: str, rev: Rev | None) -> bool:
         return any(r.rev == rev and not r.compacted for r in self.documents.get(document_id, []))
@@ -139,9 +139,9 @@ class RevisionRules(RuleBasedStateMachine):
     ) -> None:
         rev, current = self._claimed(document_id, claim), self._model.current(document_id)
         draft = Draft(None, rev, deleted, f'{{"value":{value}}}', tuple(KeptAttachment(n, None) for n in sorted(kept)))
-        existing = {} if current is None else current.attachments
+        existing = {} if current is None or current.deleted else current.attachments
         expected = None
-        if not self._model.may_write(document_id, rev):
+        if not self._model.may_write(document_id, rev, deleted):
             expected = 409
         elif not kept <= existing.keys():
             expected = 412
@@ -190,7 +190,8 @@ class RevisionRules(RuleBasedStateMachine):
         rev, current = self._claimed(document_id, claim), self._model.current(document_id)
         new = self._edit(lambda: self._editor.delete_attachment("db", document_id, rev, name))
         if isinstance(new, Refusal):
-            is_there = current is not None and rev == current.rev and name in current.attachments
+            is_live = current is not None and not current.deleted
+            is_there = current is not None and is_live and rev == current.rev and name in current.attachments
             assert new.status in {404, 409}
             assert not is_there
         else:

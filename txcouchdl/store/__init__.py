@@ -9,6 +9,10 @@ An embedded store that speaks the part of the CouchDB API that the gateway and a
     claims       which revision a writer says the write follows (pure)
     rendering    a stored revision -> the JSON a client reads (pure)
     values       what is stored: revisions, attachments, bodies (pure)
+    json_text    JSON -> the values that CouchDB's parser gives, and back (pure)
+    revision_ids a revision's content -> its id, as CouchDB computes it (pure)
+    external_terms  Erlang's external term format, which these ids are computed from (pure)
+    checksums    whether a stored revision is what was written (pure)
     answers      answers and refusals in CouchDB's shape (pure)
     credentials  the one admin (pure)
     sending      a body to one client, with back-pressure

@@ -9,8 +9,9 @@ from attrs import frozen
 
 from txcouchdl.couch.documents import Digest
 from txcouchdl.store.answers import missing, no_attachment, no_database, not_found
+from txcouchdl.store.checksums import is_intact
 from txcouchdl.store.errors import DamagedDatabase, DamagedRecord
-from txcouchdl.store.values import Attachment, Encoding, Rev, Revision, StoredBody, next_rev
+from txcouchdl.store.values import Attachment, Encoding, Rev, Revision, StoredBody
 
 
 @frozen
@@ -25,7 +26,9 @@ class DatabaseSummary:
     update_seq: int
 
 
-_REVISION = "SELECT key, document, generation, hash, deleted, body FROM revisions WHERE database = ? AND document = ?"
+_REVISION = (
+    "SELECT key, document, generation, hash, deleted, body, checksum FROM revisions WHERE database = ? AND document = ?"
+)
 _ATTACHMENT = (
     "SELECT name, content_type, revpos, blob, md5, encoding, stored_length, length FROM attachments WHERE revision = ?"
 )
@@ -126,13 +129,13 @@ class Catalogue:
         All attachments of a revision, in their order.
 
         :param revision: one with a body.
-        :raises DamagedRecord: if they, or the body, are not what the revision got its name from: SQLite itself does
-            not see it when a page was replaced by one that is well-formed, or when a text changes within its cell.
+        :raises DamagedRecord: if they, or the revision, are not as they were written
+            (:mod:`~txcouchdl.store.checksums`).
         """
         found = tuple(map(_attachment, self._execute(f"{_ATTACHMENT} ORDER BY position", revision.key)))
         row = self._execute(_PARENT, revision.key).fetchone()
         parent = None if row is None else _rev(*row)
-        if next_rev(parent, revision.deleted, revision.text, found) != revision.rev:
+        if not is_intact(revision, parent, found):
             raise DamagedRecord(f"revision {revision.rev} of {revision.document_id!r} is not what was written")
         return found
 
@@ -163,8 +166,8 @@ class Catalogue:
 
 
 def _revision(row: tuple[Any, ...]) -> Revision:
-    key, document_id, generation, rev_hash, deleted, body = row
-    return Revision(key, document_id, _rev(generation, rev_hash), bool(deleted), body)
+    key, document_id, generation, rev_hash, deleted, body, checksum = row
+    return Revision(key, document_id, _rev(generation, rev_hash), bool(deleted), body, checksum)
 
 
 def _rev(generation: int, rev_hash: str) -> Rev:

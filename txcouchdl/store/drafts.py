@@ -1,13 +1,12 @@
 """A document's JSON, as a client sends it -> what it asks to be written (FINDINGS, section 6)."""
 
 import binascii
-import json
 from base64 import b64decode
-from typing import Any, NoReturn
 
 from attrs import field, frozen
 
 from txcouchdl.store.answers import Refusal, bad_member, bad_request, not_covered
+from txcouchdl.store.json_text import parse_json, write_json
 from txcouchdl.store.values import Rev
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
@@ -94,7 +93,7 @@ def parse_draft(text: bytes) -> Draft:
     """
     :raises Refusal: 400 for what is not a document, 501 for attachments sent in ways that are not covered.
     """
-    document = _parse_json(text)
+    document = parse_json(text)
     if not isinstance(document, dict):
         raise bad_request("Document must be a JSON object")
     special = {name: value for name, value in document.items() if name.startswith("_")}
@@ -107,31 +106,9 @@ def parse_draft(text: bytes) -> Draft:
         check_document_id(special["_id"]) if "_id" in special else None,
         parse_rev(special["_rev"]) if "_rev" in special else None,
         deleted,
-        json.dumps(
-            {name: value for name, value in document.items() if name not in special},
-            ensure_ascii=False,
-            separators=(",", ":"),
-        ),
+        write_json({name: value for name, value in document.items() if name not in special}),
         _parse_attachments(special.get("_attachments", {})),
     )
-
-
-def _parse_json(text: bytes) -> Any:
-    """
-    JSON that can be written out again as UTF-8 JSON: no lone surrogates, no numbers beyond a double's range,
-    no nesting deeper than Python's stack; and numbers of 4300 digits at most, for longer ones cost quadratic
-    time.
-    """
-    try:
-        value = json.loads(text.decode("utf-8"), parse_constant=_refuse_constant)
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
-    except (ValueError, RecursionError):
-        raise bad_request("invalid UTF-8 JSON") from None
-    return value
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _parse_attachments(attachments: object) -> tuple[KeptAttachment | InlineAttachment, ...]:

@@ -17,6 +17,7 @@ from txcouchdl.store.answers import (
     missing_stub,
 )
 from txcouchdl.store.catalogue import Catalogue
+from txcouchdl.store.checksums import checksum
 from txcouchdl.store.drafts import (
     Draft,
     InlineAttachment,
@@ -24,7 +25,8 @@ from txcouchdl.store.drafts import (
     check_attachment_name,
     check_document_id,
 )
-from txcouchdl.store.values import Attachment, Rev, Revision, StoredBody, next_rev
+from txcouchdl.store.revision_ids import next_rev
+from txcouchdl.store.values import Attachment, Rev, Revision, StoredBody
 
 _ILLEGAL_NAME = (
     "Name: '{}'. Only lowercase characters (a-z), digits (0-9), and any of the characters _, $, (, ), +, -,"
@@ -93,9 +95,9 @@ class Editor(Catalogue):
         """
         key = self.database_key(database)
         check_document_id(document_id)
-        current = self._check_current(key, document_id, draft.rev)
+        current = self._check_current(key, document_id, draft.rev, draft.deleted)
         generation = 1 if current is None else current.rev.generation + 1
-        existing = {} if current is None else {a.name: a for a in self.attachments(current)}
+        existing = {} if current is None or current.deleted else {a.name: a for a in self.attachments(current)}
         attachments = tuple(
             Attachment(entry.name, entry.content_type, generation, bodies[entry.name])
             if isinstance(entry, InlineAttachment)
@@ -160,16 +162,23 @@ class Editor(Catalogue):
             raise missing_rev()
         return found
 
-    def _check_current(self, key: int, document_id: str, rev: Rev | None) -> Revision | None:
+    def _check_current(self, key: int, document_id: str, rev: Rev | None, deletes: bool = False) -> Revision | None:
         """
+        A write names the current revision, or none if there is no document. In CouchDB a tombstone is no document:
+        a write that names it is a conflict, and so is one more tombstone.
+
+        :param deletes: whether the write makes a tombstone.
         :returns: the revision that a write with this ``rev`` follows, ``None`` if it is the first.
         :raises Refusal: 409 if it may not be written.
         """
         current = self.latest(key, document_id)
-        is_free = current is None or current.deleted
-        if is_free if rev is None else current is not None and current.rev == rev:
-            return current
-        raise conflict()
+        if rev is not None:
+            may_write = current is not None and not current.deleted and current.rev == rev
+        else:
+            may_write = current is None or (current.deleted and not deletes)
+        if not may_write:
+            raise conflict()
+        return current
 
     def _append(
         self,
@@ -180,10 +189,13 @@ class Editor(Catalogue):
         body: str,
         attachments: tuple[Attachment, ...],
     ) -> Rev:
-        rev = next_rev(None if current is None else current.rev, deleted, body, attachments)
+        rev = next_rev(current, deleted, body, attachments)
+        parent = None if current is None else current.rev
+        seal = checksum(Revision(0, document_id, rev, deleted, body), parent, attachments)
         revision = self._execute(
-            "INSERT INTO revisions (database, document, generation, hash, deleted, body) VALUES (?, ?, ?, ?, ?, ?)",
-            *(key, document_id, rev.generation, rev.hash, deleted, body),
+            "INSERT INTO revisions (database, document, generation, hash, deleted, body, checksum)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            *(key, document_id, rev.generation, rev.hash, deleted, body, seal),
         ).lastrowid
         self._connection.executemany(
             "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

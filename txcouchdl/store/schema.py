@@ -10,8 +10,8 @@ from txcouchdl.store.trouble import store_error_of
 #: In the file's header: marks the database as ours. The bytes read "tcdl".
 _APPLICATION = 0x7463646C
 
-#: In the file's header: counts up when the tables change.
-_VERSION = 1
+#: In the file's header: counts up when the tables change, or what their rows mean.
+_VERSION = 2
 
 # There are no conflicts here, so a document's revisions are a line: one for each generation, the last is
 # current. A revision that was compacted away keeps its row, without body and attachments, because it was:
@@ -29,6 +29,7 @@ CREATE TABLE revisions (
     hash TEXT NOT NULL,
     deleted INTEGER NOT NULL,
     body TEXT,
+    checksum TEXT,
     UNIQUE (database, document, generation)
 ) STRICT;
 CREATE TABLE attachments (
@@ -46,6 +47,9 @@ CREATE TABLE attachments (
 ) STRICT, WITHOUT ROWID;
 """
 
+
+#: From each earlier version to the next one. Rows stay as they are.
+_MIGRATIONS = {1: "ALTER TABLE revisions ADD COLUMN checksum TEXT;"}
 
 #: How many seconds a statement waits for another program that has the database locked.
 PATIENCE = 5.0
@@ -144,9 +148,19 @@ def _check_or_create(connection: sqlite3.Connection, path: Path, dependent: Path
         raise ForeignStore(f"{path} is not a database of this program")
     elif version > _VERSION:
         raise NewerStore(f"{path} was written by a later version of this program (schema {version}, not {_VERSION})")
+    elif version < _VERSION:
+        _migrate(connection, path, version)
 
 
 def _create(connection: sqlite3.Connection) -> None:
     """All or nothing: a crash in between leaves an empty database, which is created anew."""
     header = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION};"
     connection.executescript(f"BEGIN; {_TABLES} {header} COMMIT;")
+
+
+def _migrate(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    """All or nothing, as :func:`_create`."""
+    if version not in _MIGRATIONS:
+        raise DamagedStore(f"{path} claims to have schema {version}, which no version of this program wrote")
+    steps = " ".join(_MIGRATIONS[step] for step in range(version, _VERSION))
+    connection.executescript(f"BEGIN; {steps} PRAGMA user_version = {_VERSION}; COMMIT;")

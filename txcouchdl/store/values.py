@@ -1,7 +1,5 @@
 """What is stored: revisions, and the attachments and bodies that belong to them."""
 
-import hashlib
-import json
 import re
 from enum import StrEnum
 
@@ -13,6 +11,10 @@ from txcouchdl.couch.documents import Digest
 #: ``1-zz`` is a revision that nobody has, ``bad`` is none (FINDINGS, section 1). Generations fit SQLite's
 #: integers.
 _REVISION = re.compile(r"([0-9]{1,18})-([\x21-\x7e]{1,128})", re.ASCII)
+
+#: As many characters as an MD5 has hexadecimal digits: CouchDB reads them as such, in either case, or refuses them.
+_DIGITS = 32
+_HEXADECIMAL = re.compile("[0-9a-f]{32}")
 
 
 @frozen
@@ -30,7 +32,10 @@ class Rev:
         matched = _REVISION.fullmatch(text)
         if matched is None:
             raise ValueError("not a revision")
-        return cls(int(matched[1]), matched[2])
+        rev_hash = matched[2].lower() if len(matched[2]) == _DIGITS else matched[2]
+        if len(rev_hash) == _DIGITS and not _HEXADECIMAL.fullmatch(rev_hash):
+            raise ValueError("not hexadecimal")
+        return cls(int(matched[1]), rev_hash)
 
     def __str__(self) -> str:
         return f"{self.generation}-{self.hash}"
@@ -108,6 +113,7 @@ class Revision:
 
     :ivar key: the store's own number for it; grows with every write.
     :ivar body: its members without the special ones, as a JSON object's text. ``None`` once compacted away.
+    :ivar checksum: see :mod:`~txcouchdl.store.checksums`; ``None`` in a row that schema 1 wrote.
     """
 
     key: int
@@ -115,6 +121,7 @@ class Revision:
     rev: Rev
     deleted: bool
     body: str | None = field(repr=False)
+    checksum: str | None = field(default=None, repr=False)
 
     @property
     def text(self) -> str:
@@ -126,21 +133,3 @@ class Revision:
         if self.body is None:
             raise LookupError(f"revision {self.rev} was compacted away")
         return self.body
-
-
-def next_rev(parent: Rev | None, deleted: bool, body: str, attachments: tuple[Attachment, ...]) -> Rev:
-    """
-    The name of the revision with this content and this parent: the same edit has the same name.
-
-    CouchDB names its revisions so too, over Erlang terms; the hashes are not the same as CouchDB's. Stored revisions
-    are checked against their names: a change to this is a change to the schema.
-    """
-    content = [
-        str(parent),
-        deleted,
-        body,
-        [(a.name, a.content_type, a.body.blob) for a in attachments],
-    ]
-    # MD5 names revisions in CouchDB; it protects nothing.
-    named = hashlib.md5(json.dumps(content).encode("ascii"), usedforsecurity=False)
-    return Rev(1 if parent is None else parent.generation + 1, named.hexdigest())
