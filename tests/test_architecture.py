@@ -173,8 +173,12 @@ PURE = {
     "txcouchdl.store.drafts",
     "txcouchdl.store.external_terms",
     "txcouchdl.store.json_text",
+    "txcouchdl.store.listing",
+    "txcouchdl.store.logins",
+    "txcouchdl.store.query_values",
     "txcouchdl.store.rendering",
     "txcouchdl.store.revision_ids",
+    "txcouchdl.store.sessions",
     "txcouchdl.store.values",
     "txcouchdl.workers.restarts",
 }

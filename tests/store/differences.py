@@ -300,7 +300,7 @@ NOT_COVERED = [
     NotCovered(
         "auth.(user.*|open.*|bob.*|lockout.bob|lock.*)", "users other than the admin, public databases, lockout"
     ),
-    NotCovered("auth.(session|cookie.*|xwww)", "sessions"),
+    NotCovered("auth.xwww", "X-CouchDB-WWW-Authenticate"),
     NotCovered("auth.rvu.*", "require_valid_user and all configuration over HTTP"),
     NotCovered("ka.*", "connections are twisted.web's"),
     NotCovered("mid.*", "how CouchDB fails in the middle of a body; how we do is in test_damage.py"),

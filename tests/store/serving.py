@@ -1,11 +1,12 @@
 """A served store, and a client that sends what it is told, byte for byte."""
 
+import gzip
 import json
 from base64 import b64encode
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 import pytest_twisted
 from attrs import field, frozen
@@ -15,7 +16,6 @@ from twisted.internet.interfaces import IListeningPort, IPushProducer, ITCPTrans
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from txcouchdl.couch.nodes import Node
 from txcouchdl.store.app import store_site
 from txcouchdl.store.credentials import Credentials
 from txcouchdl.store.store import Store
@@ -108,12 +108,16 @@ class _Factory(ClientFactory):
 class RawClient:
     """Sends requests to one server, byte for byte, each on a connection of its own."""
 
-    authorization = AUTHORIZATION
+    user, password = "adm", "pass"
     host = "127.0.0.1"
     port: int
 
     def __init__(self, reactor: Any) -> None:
         self.reactor = reactor
+
+    @property
+    def authorization(self) -> str:
+        return "Basic " + b64encode(f"{self.user}:{self.password}".encode()).decode("ascii")
 
     def connect(self, exchange: Exchange) -> Exchange:
         self.reactor.connectTCP(self.host, self.port, _Factory(exchange))
@@ -141,6 +145,21 @@ class RawClient:
         assert response is not None, "the connection ended without an answer"
         return response
 
+    async def log_in(self, form: str = "form") -> Response:
+        """
+        :param form: ``form``, ``json`` or ``json in gzip``; ``username`` is a form with another name for the name.
+        """
+        if form.startswith("json"):
+            body = json.dumps({"name": self.user, "password": self.password}).encode()
+            fields = {"content_type": "application/json"}
+            if form == "json in gzip":
+                body, fields = gzip.compress(body), fields | {"content_encoding": "gzip"}
+        else:
+            name = "username" if form == "username" else "name"
+            body = urlencode({name: self.user, "password": self.password}).encode()
+            fields = {"content_type": "application/x-www-form-urlencoded"}
+        return await self.ask("POST", "/_session", body, authorization=None, **fields)
+
 
 class OutsideCouchDB(RawClient):
     """
@@ -151,9 +170,9 @@ class OutsideCouchDB(RawClient):
 
     def __init__(self, url: str, reactor: Any) -> None:
         super().__init__(reactor)
-        node, parts = Node.parse(url), urlsplit(url)
+        parts = urlsplit(url)
         self.host, self.port = parts.hostname or "", parts.port or 80
-        self.authorization = node.authorization or ""
+        self.user, self.password = unquote(parts.username or ""), unquote(parts.password or "")
 
 
 class ServedStore(RawClient):

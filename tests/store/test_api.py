@@ -190,7 +190,6 @@ async def test_nobody_is_believed_who_says_which_sha_256_it_is(served: ServedSto
 @pytest.mark.parametrize(
     ("method", "target"),
     [
-        ("GET", "/_session"),
         ("GET", "/_utils/"),
         ("PUT", "/_users"),
         ("POST", "/_replicate"),
@@ -248,7 +247,7 @@ async def test_methods(served: ServedStore, target: str, methods: str) -> None:
         ("/db/doc", "You are not authorized to access this db."),
         ("/nodb", "You are not authorized to access this db."),
         ("/_all_dbs", "You are not a server admin."),
-        ("/_session", "You are not a server admin."),
+        ("/_session/x", "You are not a server admin."),
     ],
 )
 @in_reactor

@@ -1,6 +1,7 @@
 """What a client can make the store spend, and what comes of a disk that does not do its part."""
 
 import errno
+import gzip
 import json
 import sqlite3
 import tracemalloc
@@ -8,15 +9,20 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.logger import formatEvent
 from twisted.web.http_headers import _nameEncoder
 
 from tests.gateway.house import logged
 from tests.store.serving import AUTHORIZATION, Exchange, Response, ServedStore, in_reactor, parse_response, request
 from txcouchdl.store import app
+from txcouchdl.store.answers import Refusal
 from txcouchdl.store.blobs import IN_MEMORY, Spool
 from txcouchdl.store.edits import Editor
+from txcouchdl.store.json_bodies import read_text
 from txcouchdl.store.store import LONGEST_DOCUMENT
+from txcouchdl.store.values import Encoding
 from txcouchdl.store.web import StoreRequest, StoreSite
 
 _MEBIBYTE = 1 << 20
@@ -286,3 +292,48 @@ async def test_a_long_request_has_a_short_line_in_the_log(served: ServedStore) -
     [line] = [text for event in events if "%22" in (text := formatEvent(event))]
     assert len(line) < 8192
     assert '..." 401 ' in line
+
+
+def test_a_bomb_goes_off_in_little_memory() -> None:
+    bomb = gzip.compress(bytes(200 * _MEBIBYTE))
+    too_long = Refusal(413, "too", "long")
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refusal) as raised:
+            read_text([bomb], Encoding.GZIP, _MEBIBYTE, too_long)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert raised.value is too_long
+    assert peak < 4 * _MEBIBYTE
+
+
+@given(st.binary(max_size=300), st.integers(0, 300), st.integers(1, 50), st.booleans())
+def test_json_in_gzip_is_as_long_as_other_json(text: bytes, limit: int, size: int, is_halved: bool) -> None:
+    half = len(text) // 2
+    body = gzip.compress(text[:half]) + gzip.compress(text[half:]) if is_halved else gzip.compress(text)
+    for coding, sent in ((Encoding.GZIP, body), (Encoding.IDENTITY, text)):
+        pieces = [sent[start : start + size] for start in range(0, len(sent), size)]
+        too_long = Refusal(413, "too", "long")
+        if len(text) > limit:
+            with pytest.raises(Refusal) as raised:
+                read_text(pieces, coding, limit, too_long)
+            assert raised.value is too_long
+        else:
+            assert read_text(pieces, coding, limit, too_long) == text
+
+
+@in_reactor
+async def test_a_document_in_gzip_is_no_longer_than_others(served: ServedStore) -> None:
+    await _database(served)
+    frame = len('{"a":""}')
+    for surplus, status in ((0, 201), (1, 413)):
+        body = gzip.compress(b'{"a":"%b"}' % (b"x" * (LONGEST_DOCUMENT - frame + surplus)))
+        answer = await served.ask("PUT", f"/db/{surplus}", body, content_encoding="gzip")
+        assert answer.status == status
+    # Longer in gzip than any document, for all that it has to say.
+    nothing = gzip.compress(b"")
+    body = gzip.compress(b"{}") + nothing * (LONGEST_DOCUMENT // len(nothing))
+    answer = await served.ask("PUT", "/db/padded", body, content_encoding="gzip")
+    assert answer.status == 413
+    assert served.files("incoming") == []

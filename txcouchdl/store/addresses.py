@@ -23,10 +23,14 @@ class Kind(StrEnum):
     SERVER = "server"
     UP = "up"
     ALL_DATABASES = "all-databases"
+    SESSION = "session"
+    UUIDS = "uuids"
     DATABASE = "database"
     COMPACTION = "compaction"
+    INDEX_COMPACTION = "index-compaction"
     DOCUMENT = "document"
     ATTACHMENT = "attachment"
+    LOCAL = "local"
     LOCAL_ATTACHMENT = "local-attachment"
     NOT_COVERED = "not-covered"
 
@@ -48,10 +52,15 @@ class Address:
     @property
     def is_public(self) -> bool:
         """Whether it is open to those without credentials."""
-        return self.kind in {Kind.SERVER, Kind.UP}
+        return self.kind in {Kind.SERVER, Kind.UP, Kind.SESSION, Kind.UUIDS}
 
 
-_SERVER_KINDS = {"_up": Kind.UP, "_all_dbs": Kind.ALL_DATABASES}
+_SERVER_KINDS = {
+    "_up": Kind.UP,
+    "_all_dbs": Kind.ALL_DATABASES,
+    "_session": Kind.SESSION,
+    "_uuids": Kind.UUIDS,
+}
 
 #: CouchDB's own, where they stand alone: ``/db/_all_docs/x`` is attachment x of a document that cannot be.
 _SERVER_FEATURE = re.compile(
@@ -79,8 +88,12 @@ def parse_target(raw: bytes) -> tuple[Address, Mapping[str, str]]:
         segments = [decode_segment(segment, plus_is_space=True) for segment in path.split(b"/") if segment]
     except BadAddress as error:
         raise bad_request(error.reason) from None
-    pairs = parse_qsl(query.decode("utf-8", "replace"), keep_blank_values=True)
-    return _address(segments), dict(reversed(pairs))
+    return _address(segments), dict(reversed(parse_query(query)))
+
+
+def parse_query(query: bytes) -> list[tuple[str, str]]:
+    """All parameters of a query, in their order."""
+    return parse_qsl(query.decode("utf-8", "replace"), keep_blank_values=True)
 
 
 def _address(segments: list[str]) -> Address:
@@ -99,6 +112,10 @@ def _address(segments: list[str]) -> Address:
 def _below_database(database: str, rest: list[str]) -> Address:
     if rest == ["_compact"]:
         return Address(Kind.COMPACTION, database)
+    if rest[0] == "_compact":
+        return Address(Kind.INDEX_COMPACTION, database, f"_design/{rest[1]}")
+    if rest == ["_local"] or rest == ["_local/"]:
+        return Address(Kind.LOCAL, database)
     if len(rest) == 1 and _DATABASE_FEATURE.fullmatch(rest[0]):
         return Address(Kind.NOT_COVERED, database, attachment=rest[0])
     if rest[0] in {"_design", "_local"} and len(rest) > 1:

@@ -8,11 +8,17 @@ A refusal is raised wherever it is found and becomes an answer at the edge; its 
 import json
 from collections.abc import Iterable
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
 _ALWAYS: Headers = ((b"Cache-Control", b"must-revalidate"),)
+
+_UNCACHED: Headers = (
+    (b"Cache-Control", b"no-cache"),
+    (b"Pragma", b"no-cache"),
+    (b"Expires", b"Mon, 01 Jan 1990 00:00:00 GMT"),
+)
 
 
 @frozen
@@ -43,6 +49,12 @@ def text_answer(status: int, text: str, headers: Headers = ()) -> Answer:
     return Answer(status, (*_ALWAYS, content_type, *headers), text.encode("utf-8") + b"\n")
 
 
+def uncached(answer: Answer) -> Answer:
+    """The same, to be asked for again each time."""
+    others = tuple(header for header in answer.headers if header not in _ALWAYS)
+    return evolve(answer, headers=(*_UNCACHED, *others))
+
+
 def not_modified(etag: str) -> Answer:
     """A 304, bare as CouchDB's (FINDINGS, section 1)."""
     return Answer(304, ((b"ETag", etag.encode("ascii")),))
@@ -70,6 +82,10 @@ class Refusal(Exception):
 
 def bad_request(reason: str) -> Refusal:
     return Refusal(400, "bad_request", reason)
+
+
+def illegal_id(reason: str) -> Refusal:
+    return Refusal(400, "illegal_docid", reason)
 
 
 def bad_member(name: str) -> Refusal:

@@ -4,8 +4,11 @@ The Klein app: what each kind of address answers to each method.
 The router's paths are the kinds of :mod:`~txcouchdl.store.addresses`; the names are in ``request.address``.
 """
 
+import secrets
 from typing import cast
+from uuid import uuid4
 
+from attrs import evolve
 from klein import Klein
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -14,8 +17,8 @@ from twisted.web.iweb import IRequest
 from werkzeug.exceptions import MethodNotAllowed
 
 from txcouchdl import __version__
-from txcouchdl.couch.names import quote_segment
-from txcouchdl.store.addresses import Kind
+from txcouchdl.couch.names import quote_segment, split_target
+from txcouchdl.store.addresses import Kind, parse_query
 from txcouchdl.store.answers import (
     Answer,
     Headers,
@@ -26,15 +29,20 @@ from txcouchdl.store.answers import (
     not_covered,
     not_modified,
     text_answer,
+    uncached,
 )
-from txcouchdl.store.claims import Claim
-from txcouchdl.store.credentials import Credentials
-from txcouchdl.store.drafts import DEFAULT_CONTENT_TYPE, parse_rev
+from txcouchdl.store.credentials import Caller, Credentials, unauthorized
+from txcouchdl.store.drafts import DEFAULT_CONTENT_TYPE
 from txcouchdl.store.errors import DamagedBody
+from txcouchdl.store.json_bodies import parse_json_coding
+from txcouchdl.store.listing import parse_listing
 from txcouchdl.store.packing import parse_encoding
+from txcouchdl.store.query_values import parse_uuid_count
 from txcouchdl.store.rendering import render_document, revisions_member, revs_info_member
-from txcouchdl.store.selection import Asked, names_etag, select
+from txcouchdl.store.request_values import asked_of, claim_of, login_of, require_json, rev_of
+from txcouchdl.store.selection import names_etag, select
 from txcouchdl.store.sending import deliver
+from txcouchdl.store.sessions import ROLES, Sessions, set_cookie
 from txcouchdl.store.store import Store
 from txcouchdl.store.trouble import TROUBLE, refusal_of
 from txcouchdl.store.values import Rev
@@ -49,6 +57,8 @@ _NOT_READ = ("attachments", "atts_since", "local_seq", "open_revs")
 #: With these CouchDB gives a document no ETag (FINDINGS, section 1).
 _UNTAGGED = ("meta", "revs_info")
 
+_NO_DOCUMENT = "You tried to DELETE a database {}. Did you mean to DELETE a document instead?"
+
 _log = Logger()
 
 
@@ -57,8 +67,10 @@ class StoreApp:
 
     router = Klein()
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, sessions: Sessions, clock: IReactorTime) -> None:
         self._store = store
+        self._sessions = sessions
+        self._clock = clock
 
     @router.route(f"/{Kind.SERVER}", methods=["GET"])
     def welcome(self, request: StoreRequest) -> bytes:
@@ -72,7 +84,32 @@ class StoreApp:
 
     @router.route(f"/{Kind.ALL_DATABASES}", methods=["GET"])
     def all_databases(self, request: StoreRequest) -> bytes:
-        return request.prepare(json_answer(200, self._store.databases()))
+        listing = parse_listing(parse_query(split_target(request.uri)[1]))
+        return request.prepare(json_answer(200, listing.select(self._store.databases())))
+
+    @router.route(f"/{Kind.UUIDS}", methods=["GET"])
+    def uuids(self, request: StoreRequest) -> bytes:
+        count = parse_uuid_count(request.query.get("count", "1"))
+        return request.prepare(uncached(json_answer(200, {"uuids": [uuid4().hex for _ in range(count)]})))
+
+    @router.route(f"/{Kind.SESSION}", methods=["GET"])
+    def get_session(self, request: StoreRequest) -> bytes:
+        identity = request.identity
+        if request.query.get("basic") == "true" and not identity.is_admin:
+            raise Refusal(401, "unauthorized", "Please login.")
+        return request.prepare(json_answer(200, self._sessions.describe(identity)))
+
+    @router.route(f"/{Kind.SESSION}", methods=["POST"])
+    def post_session(self, request: StoreRequest) -> bytes:
+        login = login_of(request)
+        if not self._sessions.admin.match(login.name, login.password):
+            raise evolve(unauthorized(Caller.IMPOSTOR, of_database=False), headers=_cookie(request, b""))
+        cookie = _cookie(request, self._sessions.begin(self._clock.seconds()))
+        return request.prepare(json_answer(200, {"ok": True, "name": login.name, "roles": ROLES}, cookie))
+
+    @router.route(f"/{Kind.SESSION}", methods=["DELETE"])
+    def delete_session(self, request: StoreRequest) -> bytes:
+        return request.prepare(json_answer(200, {"ok": True}, _cookie(request, b"")))
 
     @router.route(f"/{Kind.DATABASE}", methods=["GET"])
     def get_database(self, request: StoreRequest) -> bytes:
@@ -95,19 +132,31 @@ class StoreApp:
 
     @router.route(f"/{Kind.DATABASE}", methods=["DELETE"])
     async def delete_database(self, request: StoreRequest) -> bytes:
+        """Not for a program that has lost the id of the document that it means to delete."""
+        if "rev" in request.query:
+            raise bad_request(_NO_DOCUMENT.format("with a ?=rev parameter"))
+        if request.field("If-Match") is not None:
+            raise bad_request(_NO_DOCUMENT.format("with an If-Match header"))
         await self._store.delete_database(request.address.database)
         return request.prepare(json_answer(200, {"ok": True}))
 
     @router.route(f"/{Kind.DATABASE}", methods=["POST"])
     async def post_document(self, request: StoreRequest) -> bytes:
-        _require_json(request)
+        require_json(request)
         return await self._write_document(request, None)
 
     @router.route(f"/{Kind.COMPACTION}", methods=["POST"])
     async def compact(self, request: StoreRequest) -> bytes:
         """CouchDB only begins to compact; here it is done when the answer comes."""
-        _require_json(request)
+        require_json(request)
         await self._store.compact(request.address.database)
+        return request.prepare(json_answer(202, {"ok": True}))
+
+    @router.route(f"/{Kind.INDEX_COMPACTION}", methods=["POST"])
+    def compact_indexes(self, request: StoreRequest) -> bytes:
+        """Of a design document. There are none here."""
+        require_json(request)
+        self._store.document(request.address.database, request.address.document_id, None, latest=False)
         return request.prepare(json_answer(202, {"ok": True}))
 
     @router.route(f"/{Kind.DOCUMENT}", methods=["GET"])
@@ -116,7 +165,7 @@ class StoreApp:
         for name in _NOT_READ:
             if query.get(name, "false") != "false":
                 raise not_covered(f"?{name}")
-        rev, latest = _asked_rev(request)
+        rev, latest = rev_of(request)
         revision, attachments = self._store.document(address.database, address.document_id, rev, latest)
         is_tagged = not any(query.get(name) == "true" for name in _UNTAGGED)
         if is_tagged and names_etag(request.text_field("If-None-Match"), revision.rev.etag):
@@ -138,7 +187,7 @@ class StoreApp:
     @router.route(f"/{Kind.DOCUMENT}", methods=["DELETE"])
     async def delete_document(self, request: StoreRequest) -> bytes:
         address = request.address
-        rev = await self._store.delete_document(address.database, address.document_id, _claim(request).resolve())
+        rev = await self._store.delete_document(address.database, address.document_id, claim_of(request).resolve())
         return request.prepare(_written(200, address.document_id, rev, _etag(rev)))
 
     @router.route(f"/{Kind.DOCUMENT}", methods=["COPY", "POST"])
@@ -147,10 +196,10 @@ class StoreApp:
 
     @router.route(f"/{Kind.ATTACHMENT}", methods=["GET"])
     async def get_attachment(self, request: StoreRequest) -> bytes | None:
-        address, (rev, latest) = request.address, _asked_rev(request)
+        address, (rev, latest) = request.address, rev_of(request)
         where = (address.database, address.document_id, address.attachment, rev, latest)
         attachment = self._store.attachment(*where)
-        selection = select(_asked(request), attachment)
+        selection = select(asked_of(request), attachment)
         if selection is None:
             return request.prepare(not_modified(attachment.etag))
         try:
@@ -168,7 +217,7 @@ class StoreApp:
     @router.route(f"/{Kind.ATTACHMENT}", methods=["PUT"])
     async def put_attachment(self, request: StoreRequest) -> bytes:
         address = request.address
-        rev = _claim(request).resolve()
+        rev = claim_of(request).resolve()
         encoding = parse_encoding(request.text_field("Content-Encoding"))
         content_type = request.text_field("Content-Type") or DEFAULT_CONTENT_TYPE
         upload = request.upload.take()
@@ -180,9 +229,14 @@ class StoreApp:
     @router.route(f"/{Kind.ATTACHMENT}", methods=["DELETE"])
     async def delete_attachment(self, request: StoreRequest) -> bytes:
         address = request.address
-        where = (address.database, address.document_id, _claim(request).resolve(), address.attachment)
+        where = (address.database, address.document_id, claim_of(request).resolve(), address.attachment)
         rev = await self._store.delete_attachment(*where)
         return request.prepare(_written(200, address.document_id, rev))
+
+    @router.route(f"/{Kind.LOCAL}")
+    def local(self, request: StoreRequest) -> bytes:
+        self._store.check_database(request.address.database)
+        raise bad_request("Invalid _local document id.")
 
     @router.route(f"/{Kind.LOCAL_ATTACHMENT}")
     def local_attachment(self, request: StoreRequest) -> bytes:
@@ -195,11 +249,17 @@ class StoreApp:
     async def _write_document(self, request: StoreRequest, document_id: str | None) -> bytes:
         if request.query.get("new_edits") == "false":
             raise not_covered("new_edits=false")
-        address, claim = request.address, _claim(request)
-        upload = request.upload.take()
-        document_id, rev = await self._store.put_document(address.database, document_id, claim, upload)
-        location = _location(request, address.database, document_id)
-        return request.prepare(_written(201, document_id, rev, _etag(rev) + location))
+        address, claim = request.address, claim_of(request)
+        coding = parse_json_coding(request.text_field("Content-Encoding"))
+        if not request.has_body:
+            raise bad_request("Missing request body")
+        is_post, upload = document_id is None, request.upload.take()
+        written = await self._store.put_document(address.database, document_id, claim, coding, upload)
+        if request.query.get("batch") == "ok":
+            return request.prepare(json_answer(202, {"ok": True, "id": written.document_id}))
+        headers = _etag(written.rev) + _location(request, address.database, written.document_id)
+        status = 200 if written.is_tombstone and not is_post else 201
+        return request.prepare(_written(status, written.document_id, written.rev, headers))
 
     @router.handle_errors(Refusal, MethodNotAllowed, *TROUBLE)
     def refuse(self, request: IRequest, failure: Failure) -> bytes:
@@ -210,9 +270,10 @@ def store_site(store: Store, admin: Credentials, reactor: IReactorTime) -> Store
     """
     A site that speaks for a store.
 
-    :param admin: the one who may do everything; anyone else may read ``/`` and ``/_up``.
+    :param admin: the one who may do everything; others may read ``/`` and ``/_up``, and log in.
     """
-    return StoreSite(store, admin, StoreApp(store).router.resource(), reactor)
+    sessions = Sessions(admin, secrets.token_bytes(32))
+    return StoreSite(store, sessions, StoreApp(store, sessions, reactor).router.resource(), reactor)
 
 
 def _refusal(failure: Failure) -> Refusal:
@@ -226,32 +287,6 @@ def _refusal(failure: Failure) -> Refusal:
             return refusal_of(error)
 
 
-def _asked(request: StoreRequest) -> Asked:
-    return Asked(
-        request.text_field("If-None-Match"),
-        request.text_field("If-Range"),
-        # Range means nothing with HEAD (RFC 9110, section 14.2).
-        request.text_field("Range") if request.method == b"GET" else None,
-        request.text_field("Accept-Encoding"),
-    )
-
-
-def _asked_rev(request: StoreRequest) -> tuple[Rev | None, bool]:
-    rev = request.query.get("rev")
-    return None if rev is None else parse_rev(rev), request.query.get("latest") == "true"
-
-
-def _claim(request: StoreRequest) -> Claim:
-    return Claim(request.query.get("rev"), request.text_field("If-Match"))
-
-
-def _require_json(request: StoreRequest) -> None:
-    """Where CouchDB insists on it: so that a web page's form cannot post."""
-    content_type = (request.field("Content-Type") or b"").partition(b";")[0]
-    if content_type.strip().lower() != b"application/json":
-        raise Refusal(415, "bad_content_type", "Content-Type must be application/json")
-
-
 def _written(status: int, document_id: str, rev: Rev, headers: Headers = ()) -> Answer:
     return json_answer(status, {"ok": True, "id": document_id, "rev": str(rev)}, headers)
 
@@ -263,3 +298,7 @@ def _etag(rev: Rev) -> Headers:
 def _location(request: StoreRequest, *names: str) -> Headers:
     path = "".join(f"/{quote_segment(name)}" for name in names)
     return ((b"Location", request.origin + path.encode("ascii")),)
+
+
+def _cookie(request: StoreRequest, value: bytes) -> Headers:
+    return (set_cookie(value, request.is_secure),)

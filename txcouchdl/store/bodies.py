@@ -11,7 +11,7 @@ right, is sent as it is. To see it, all of the file would have to be read for an
 
 import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from txcouchdl.protocol.ranges import ByteRange
@@ -65,13 +65,21 @@ def _read(file: BinaryIO, length: int) -> Iterator[bytes]:
 
 def decoded(file: BinaryIO, body: StoredBody) -> Iterator[bytes]:
     """
-    The identity bytes of a body stored as gzip; members that follow one another are one body (RFC 1952,
-    section 2.2).
+    The identity bytes of a body stored as gzip.
 
-    :raises DamagedBody: as :func:`whole`, or if the stored bytes are not gzip from the first to the last.
+    :raises DamagedBody: as :func:`whole` and :func:`inflated`.
+    """
+    return inflated(whole(file, body))
+
+
+def inflated(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """
+    The content of gzip bytes; members that follow one another are one body (RFC 1952, section 2.2).
+
+    :raises DamagedBody: if they are not gzip from the first to the last.
     """
     inflater = zlib.decompressobj(GZIP_CONTAINER)
-    for stored in whole(file, body):
+    for stored in pieces:
         while stored:
             if inflater.eof:
                 inflater = zlib.decompressobj(GZIP_CONTAINER)

@@ -5,7 +5,7 @@ from base64 import b64decode
 
 from attrs import field, frozen
 
-from txcouchdl.store.answers import Refusal, bad_member, bad_request, not_covered
+from txcouchdl.store.answers import bad_member, bad_request, illegal_id, not_covered
 from txcouchdl.store.json_text import parse_json, write_json
 from txcouchdl.store.values import Rev
 
@@ -46,6 +46,7 @@ class Draft:
     :ivar rev: its ``_rev``, if it says one.
     :ivar body: the members that are not special, as a JSON object's text.
     :ivar attachments: in the order of the document; those that are not named are dropped.
+    :ivar has_validation: whether it has the member by which a design document keeps others from being written.
     """
 
     id: str | None
@@ -53,6 +54,7 @@ class Draft:
     deleted: bool
     body: str = field(repr=False)
     attachments: tuple[KeptAttachment | InlineAttachment, ...]
+    has_validation: bool = False
 
 
 def parse_rev(text: object) -> Rev:
@@ -70,14 +72,15 @@ def check_document_id(document_id: object) -> str:
     :raises Refusal: 400 if no document can have this id.
     """
     if not isinstance(document_id, str):
-        raise Refusal(400, "illegal_docid", "Document id must be a string")
+        raise illegal_id("Document id must be a string")
     if document_id == "":
-        raise Refusal(400, "illegal_docid", "Document id must not be empty")
+        raise illegal_id("Document id must not be empty")
+    if document_id in {"_design/", "_local/"}:
+        raise illegal_id(f"Illegal document id `{document_id}`")
     if document_id.startswith("_local/"):
         raise not_covered("_local documents")
-    is_design = document_id.startswith("_design/") and document_id != "_design/"
-    if document_id.startswith("_") and not is_design:
-        raise Refusal(400, "illegal_docid", "Only reserved document ids may start with underscore.")
+    if document_id.startswith("_") and not document_id.startswith("_design/"):
+        raise illegal_id("Only reserved document ids may start with underscore.")
     return document_id
 
 
@@ -108,6 +111,7 @@ def parse_draft(text: bytes) -> Draft:
         deleted,
         write_json({name: value for name, value in document.items() if name not in special}),
         _parse_attachments(special.get("_attachments", {})),
+        "validate_doc_update" in document,
     )
 
 
@@ -134,11 +138,19 @@ def _parse_attachment(name: str, entry: object) -> KeptAttachment | InlineAttach
     return InlineAttachment(name, content_type, _decode(name, entry.get("data")))
 
 
+#: The white space that base64 may have in it.
+_WHITE_SPACE = dict.fromkeys(map(ord, " \t\r\n"))
+
+
 def _decode(name: str, data: object) -> bytes:
+    """As CouchDB, which wants all the padding that there is to be, and no more."""
     try:
         if not isinstance(data, str):
             raise ValueError("no data")
-        # Base64 may come in lines.
-        return b64decode("".join(data.split()).encode("ascii"), validate=True)
+        encoded = data.translate(_WHITE_SPACE)
+        padding = len(encoded) - len(encoded.rstrip("="))
+        if len(encoded) % 4 or padding > 2:
+            raise ValueError("wrong padding")
+        return b64decode(encoded.encode("ascii"), validate=True)
     except (binascii.Error, ValueError):
         raise bad_request(f"Invalid attachment data for {name}") from None

@@ -15,6 +15,7 @@ from txcouchdl.store.answers import (
     conflict,
     missing_rev,
     missing_stub,
+    not_covered,
 )
 from txcouchdl.store.catalogue import Catalogue
 from txcouchdl.store.checksums import checksum
@@ -91,15 +92,18 @@ class Editor(Catalogue):
         :param bodies: the stored bodies of the draft's inline attachments, by name.
         :returns: the new revision.
         :raises Refusal: 400 for an illegal id, 404 without the database, 409 if ``draft.rev`` is not the
-            current revision, 412 if a stub stands for no attachment.
+            current revision, 412 if a stub stands for no attachment, 501 for a design document that validates.
         """
         key = self.database_key(database)
         check_document_id(document_id)
+        if document_id.startswith("_design/") and draft.has_validation and not draft.deleted:
+            # Others would be written as if it were not there.
+            raise not_covered("validate_doc_update")
         current = self._check_current(key, document_id, draft.rev, draft.deleted)
-        generation = 1 if current is None else current.rev.generation + 1
+        revpos = _revpos(current)
         existing = {} if current is None or current.deleted else {a.name: a for a in self.attachments(current)}
         attachments = tuple(
-            Attachment(entry.name, entry.content_type, generation, bodies[entry.name])
+            Attachment(entry.name, entry.content_type, revpos, bodies[entry.name])
             if isinstance(entry, InlineAttachment)
             else _kept(document_id, entry, existing)
             for entry in draft.attachments
@@ -132,8 +136,8 @@ class Editor(Catalogue):
         if rev is not None:
             self._check_exists(key, document_id, rev)
         current = self._check_current(key, document_id, rev)
-        generation = 1 if current is None else current.rev.generation + 1
-        new = Attachment(name, content_type, generation, body)
+        revpos = _revpos(current)
+        new = Attachment(name, content_type, revpos, body)
         # What is written to a tombstone makes a new document of it.
         if current is None or current.deleted:
             return self._append(key, document_id, current, False, "{}", (new,))
@@ -202,6 +206,11 @@ class Editor(Catalogue):
             [(revision, position, *_row(a)) for position, a in enumerate(attachments)],
         )
         return rev
+
+
+def _revpos(current: Revision | None) -> int:
+    """The revpos of what comes with the next revision: of a document that is made anew, CouchDB counts from 1."""
+    return 1 if current is None or current.deleted else current.rev.generation + 1
 
 
 def _kept(document_id: str, stub: KeptAttachment, existing: Mapping[str, Attachment]) -> Attachment:

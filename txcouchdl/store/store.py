@@ -36,9 +36,10 @@ from txcouchdl.store.claims import Claim
 from txcouchdl.store.drafts import Draft, InlineAttachment, parse_draft
 from txcouchdl.store.edits import Editor
 from txcouchdl.store.errors import DamagedDatabase, NotAStore, StoreLocked
+from txcouchdl.store.json_bodies import read_text
 from txcouchdl.store.packing import PackedBody, pack
 from txcouchdl.store.trouble import TROUBLE, Cause, cause_of, refusal_of, store_error_of
-from txcouchdl.store.values import Attachment, Encoding, Rev, Revision
+from txcouchdl.store.values import Attachment, Encoding, Rev, Revision, Written
 
 #: The longest JSON body in bytes; CouchDB's default for documents. It is parsed in memory, inline attachments
 #: and all.
@@ -127,6 +128,12 @@ class Store:
         """All names, sorted."""
         return self._catalogue.databases()
 
+    def check_database(self, database: str) -> None:
+        """
+        :raises Refusal: 404 if there is no such database.
+        """
+        self._catalogue.database_key(database)
+
     def summary(self, database: str) -> DatabaseSummary:
         """What there is to say about a database."""
         with self._catalogue.snapshot():
@@ -168,14 +175,14 @@ class Store:
         return self._write(self._commit_and_sweep, Editor.compact, name)
 
     def put_document(
-        self, database: str, document_id: str | None, claim: Claim, upload: Spool
-    ) -> Deferred[tuple[str, Rev]]:
+        self, database: str, document_id: str | None, claim: Claim, coding: Encoding, upload: Spool
+    ) -> Deferred[Written]:
         """
         :param document_id: ``None`` to take the document's own, or else make one up.
+        :param coding: the content coding of the upload.
         :param upload: the document's JSON; consumed.
-        :returns: the document's id and its new revision.
         """
-        return self._write(self._put_document, database, document_id, claim, upload)
+        return self._write(self._put_document, database, document_id, claim, coding, upload)
 
     def delete_document(self, database: str, document_id: str, rev: Rev | None) -> Deferred[Rev]:
         """:returns: the tombstone's revision."""
@@ -215,11 +222,14 @@ class Store:
 
     # From here on: in a writer's thread.
 
-    def _put_document(self, database: str, document_id: str | None, claim: Claim, upload: Spool) -> tuple[str, Rev]:
+    def _put_document(
+        self, database: str, document_id: str | None, claim: Claim, coding: Encoding, upload: Spool
+    ) -> Written:
+        too_long = too_large(document_id or "")
         try:
             if upload.length > LONGEST_DOCUMENT:
-                raise too_large(document_id or "")
-            draft = parse_draft(b"".join(upload.pieces()))
+                raise too_long
+            draft = parse_draft(read_text(upload.pieces(), coding, LONGEST_DOCUMENT, too_long))
         finally:
             upload.discard()
         document_id = document_id or draft.id or uuid4().hex
@@ -227,7 +237,7 @@ class Store:
         packed = self._pack_inline(draft)
         bodies = {name: one.body for name, one in packed.items()}
         rev = self._commit(tuple(packed.values()), Editor.put_document, database, document_id, draft, bodies)
-        return document_id, rev
+        return Written(document_id, rev, draft.deleted)
 
     def _pack_inline(self, draft: Draft) -> dict[str, PackedBody]:
         packed: dict[str, PackedBody] = {}

@@ -92,7 +92,7 @@ class Attachment:
     An attachment of one revision.
 
     :ivar content_type: verbatim as uploaded: any text.
-    :ivar revpos: the generation in which this body came.
+    :ivar revpos: the generation in which this body came; 1 if it made a document of a tombstone.
     """
 
     name: str
@@ -104,6 +104,15 @@ class Attachment:
     def etag(self) -> str:
         """Strong, and the same for both codings, as CouchDB's."""
         return f'"{self.body.digest.base64}"'
+
+
+@frozen
+class Written:
+    """A document that was written."""
+
+    document_id: str
+    rev: Rev
+    is_tombstone: bool
 
 
 @frozen

@@ -3,13 +3,15 @@ HTTP in and out, below the app.
 
 Bodies: twisted.web collects a request's body before anyone is asked what to do with it. Here it is spooled
 into the store's own directory as it arrives, hashed on the way, so that memory stays bounded and an
-attachment is written once. Only the admin's bodies are: anyone else's are dropped unread.
+attachment is written once. Only the admin's bodies are: of others', no more is kept than a login has, in memory.
 
 Addresses: twisted.web and Klein decode paths before they cut them, and werkzeug stumbles over some of what
 clients put into Host. So the raw target is parsed here, and the router below sees one clean word: the kind of
 address.
 """
 
+import re
+import secrets
 from collections.abc import Mapping
 from io import BytesIO
 from typing import Any, cast
@@ -25,12 +27,13 @@ from twisted.web.server import Request, Site
 
 from txcouchdl import __version__
 from txcouchdl.protocol.fields import LONGEST_NAME
-from txcouchdl.store.addresses import Address, parse_target
+from txcouchdl.store.addresses import Address, Kind, parse_target
 from txcouchdl.store.answers import Answer, Headers, Refusal
-from txcouchdl.store.blobs import Spool
-from txcouchdl.store.credentials import Caller, Credentials, unauthorized
+from txcouchdl.store.credentials import Caller, unauthorized
+from txcouchdl.store.logins import LONGEST_LOGIN
+from txcouchdl.store.sessions import COOKIE, Identity, Sessions, set_cookie
 from txcouchdl.store.store import Store
-from txcouchdl.store.trouble import refusal_of
+from txcouchdl.store.uploads import Upload
 
 _log = Logger()
 
@@ -40,47 +43,10 @@ _LONGEST_LOGGED = 2000
 _SERVER = f"txcouchdl/{__version__}".encode("ascii")
 _REASONS = {404: b"Object Not Found", 507: b"Insufficient Storage"}
 
+_REQUEST_ID = re.compile(rb"[0-9A-Za-z_-]{1,36}")
 
-class Upload:
-    """
-    The body of one request while it arrives.
-
-    :param spool: where it goes.
-    :param is_wanted: whether to keep it; otherwise it is dropped as it comes.
-    """
-
-    def __init__(self, spool: Spool, is_wanted: bool) -> None:
-        self._spool = spool
-        self._is_wanted = is_wanted
-        self._is_taken = False
-        self._trouble: OSError | None = None
-
-    def receive(self, data: bytes) -> None:
-        """Take some more. Trouble with the disk is kept for :meth:`take`: the client is still sending."""
-        if not self._is_wanted or self._trouble is not None:
-            return
-        try:
-            self._spool.write(data)
-        except OSError as error:
-            _log.failure("An upload could not be written to the store's disk")
-            self._trouble = error
-            self._spool.discard()
-
-    def take(self) -> Spool:
-        """
-        Hand the whole body over to the caller, who discards it.
-
-        :raises Refusal: 507 or 500 if the disk did not take it.
-        """
-        if self._trouble is not None:
-            raise refusal_of(self._trouble)
-        self._is_taken = True
-        return self._spool
-
-    def close(self) -> None:
-        """Let go of what was not taken."""
-        if not self._is_taken:
-            self._spool.discard()
+#: Of a target in absolute form (RFC 9112, section 3.2.2).
+_USER = re.compile(rb"\A(https?://)[^/]*@", re.IGNORECASE)
 
 
 class StoreRequest(Request):
@@ -89,21 +55,33 @@ class StoreRequest(Request):
 
     :ivar address: what it is about; set before the app sees it.
     :ivar query: its query parameters; likewise.
+    :ivar identity: who sends it.
+    :ivar misidentified: the refusal, where that cannot be told.
     :ivar upload: its body.
     """
 
     defaultContentType = None  # noqa: N815 (twisted.web's)
     address: Address
     query: Mapping[str, str]
+    identity = Identity(Caller.NOBODY)
+    misidentified: Refusal | None = None
     upload: Upload
     _started_with: Headers = ()
+    _id: bytes | None = None
+
+    def __repr__(self) -> str:
+        """For twisted.web's log. Its own has the query, which may be secret, and fails on bytes beyond ASCII."""
+        return f"<{type(self).__name__} {_shown(self)}>"
 
     def gotLength(self, length: int | None) -> None:
         """All headers are in, the body is not."""
         # twisted.web gives every channel its site, and tells the type checker nothing of it.
         site: StoreSite = cast(Any, self.channel).site
-        is_admin = site.admin.judge(self.field("Authorization")) is Caller.ADMIN
-        self.upload = Upload(site.store.spool(), is_admin)
+        try:
+            self.identity = site.identify(self)
+        except Refusal as refusal:
+            self.misidentified = refusal
+        self.upload = Upload(site.store.spool(), None if self.identity.is_admin else LONGEST_LOGIN)
         # Fires also when the connection is lost, in the middle of the body or later.
         self.notifyFinish().addBoth(lambda _: self.upload.close())
         # What twisted.web itself wants of a body.
@@ -129,10 +107,36 @@ class StoreRequest(Request):
         return None if value is None else value.decode("utf-8", "replace")
 
     @property
+    def is_secure(self) -> bool:
+        """Whether the client came by TLS."""
+        return bool(self.isSecure())
+
+    @property
     def origin(self) -> bytes:
-        """Where the client found us, for links: ``http://host:port``, as the client has it."""
-        scheme = b"https" if self.isSecure() else b"http"
-        return scheme + b"://" + (self.field("Host") or b"localhost")
+        """
+        Where the client found us, for links: ``http://host:port``, as the client has it, or as a proxy says that the
+        client has it. It goes to this client only, so anyone may say it.
+        """
+        is_https = self.is_secure or self._forwarded("Ssl") == b"on" or self._forwarded("Proto") == b"https"
+        host = self._forwarded("Host") or self.field("Host") or b"localhost"
+        return (b"https" if is_https else b"http") + b"://" + host
+
+    def _forwarded(self, name: str) -> bytes:
+        """The X-Forwarded- field of the first of several proxies; empty if absent."""
+        return (self.field(f"X-Forwarded-{name}") or b"").partition(b",")[0].strip()
+
+    @property
+    def has_body(self) -> bool:
+        """Whether there is a body, be it an empty one."""
+        return self.field("Content-Length") is not None or self.field("Transfer-Encoding") is not None
+
+    @property
+    def _request_id(self) -> bytes:
+        """A name for the logs of all that take part: the one that the client sent, or one of CouchDB's form."""
+        if self._id is None:
+            sent = self.field("X-Couch-Request-ID") or b""
+            self._id = sent if _REQUEST_ID.fullmatch(sent) else secrets.token_hex(5).encode("ascii")
+        return self._id
 
     def prepare(self, answer: Answer) -> bytes:
         """Set status and headers, Content-Length included. :returns: the body, for the caller to write."""
@@ -150,9 +154,15 @@ class StoreRequest(Request):
             self.responseHeaders.removeHeader(name)
         if length is not None:
             headers = (*headers, (b"Content-Length", b"%d" % length))
-        self._started_with = (*headers, (b"Server", _SERVER))
+        own = ((b"Server", _SERVER), (b"X-Couch-Request-ID", self._request_id))
+        self._started_with = (*self._renewal(), *headers, *own)
         for name, value in self._started_with:
             self.responseHeaders.setRawHeaders(name, [value])
+
+    def _renewal(self) -> Headers:
+        """The cookie of a session that goes on; one that an answer sets itself replaces it."""
+        renewal = self.identity.renewal
+        return () if renewal is None else (set_cookie(renewal, self.is_secure),)
 
     def processingFailed(self, reason: Failure) -> Failure:
         """
@@ -178,7 +188,9 @@ class _Refused(Resource):
         self._refusal = refusal
 
     def render(self, request: StoreRequest) -> bytes:
-        return request.prepare(self._refusal.answer)
+        body = request.prepare(self._refusal.answer)
+        # twisted.web would log that there is one.
+        return b"" if request.method == b"HEAD" else body
 
 
 class _StoreChannel(HTTPChannel):
@@ -215,7 +227,7 @@ class StoreSite(Site):
     :ivar channels: the connections that are up.
     """
 
-    def __init__(self, store: Store, admin: Credentials, resource: IResource, reactor: IReactorTime) -> None:
+    def __init__(self, store: Store, sessions: Sessions, resource: IResource, reactor: IReactorTime) -> None:
         super().__init__(
             resource,
             requestFactory=StoreRequest,
@@ -224,8 +236,9 @@ class StoreSite(Site):
             logFormatter=_log_line,
         )
         self.store = store
+        self._sessions = sessions
         self._app = resource
-        self.admin = admin
+        self._reactor = reactor
         self.channels: set[_StoreChannel] = set()
         self._ended: Deferred[None] | None = None
         self.protocol = _StoreChannel  # type: ignore[assignment,method-assign]
@@ -255,19 +268,37 @@ class StoreSite(Site):
         request.prepath, request.postpath = [], [request.address.kind.encode("ascii")]
         return self._app
 
+    def identify(self, request: StoreRequest) -> Identity:
+        """
+        Tell the sender of a request whose headers are in.
+
+        :raises Refusal: 400.
+        """
+        now = self._reactor.seconds()
+        return self._sessions.identify(request.field("Authorization"), request.getCookie(COOKIE), now)
+
     def _admit(self, request: StoreRequest) -> None:
-        caller = self.admin.judge(request.field("Authorization"))
+        if request.misidentified is not None:
+            raise request.misidentified
+        caller = request.identity.caller
         if caller is Caller.IMPOSTOR or (caller is Caller.NOBODY and not request.address.is_public):
-            raise unauthorized(caller, of_database=bool(request.address.database))
+            address = request.address
+            is_servers = address.kind is Kind.DATABASE and request.method in {b"PUT", b"DELETE"}
+            raise unauthorized(caller, of_database=bool(address.database) and not is_servers)
 
 
 def _log_line(timestamp: str, request: Request) -> str:
+    client, size = request.getClientAddress().host, request.sentLength or "-"
+    return f'"{client}" - - {timestamp} "{_shown(request)}" {request.code} {size}'
+
+
+def _shown(request: Request) -> str:
     """
-    Write a request without its query, where a client of the gateway's may have put something secret. The line has 8 KiB
-    at most: each byte may become four.
+    Write a request line without its query, where a client of the gateway's may have put something secret, and without a
+    password before the host. It has 8 KiB at most: each byte may become four.
     """
-    line = b"%b %b %b" % (request.method, request.uri.partition(b"?")[0], request.clientproto)
+    target = _USER.sub(rb"\1", request.uri.partition(b"?")[0])
+    line = b"%b %b %b" % (request.method, target, request.clientproto)
     if len(line) > _LONGEST_LOGGED:
         line = line[:_LONGEST_LOGGED] + b"..."
-    shown = repr(line)[2:-1].replace('"', "\\x22")
-    return f'"{request.getClientAddress().host}" - - {timestamp} "{shown}" {request.code} {request.sentLength or "-"}'
+    return repr(line)[2:-1].replace('"', "\\x22")
