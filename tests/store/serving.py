@@ -3,7 +3,8 @@
 import gzip
 import json
 from base64 import b64encode
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, cast
 from urllib.parse import unquote, urlencode, urlsplit
@@ -201,6 +202,16 @@ class ServedStore(RawClient):
     def files(self, folder: str) -> list[Path]:
         """The files in ``incoming`` or ``blobs``."""
         return [path for path in (self.directory / folder).rglob("*") if path.is_file()]
+
+
+@asynccontextmanager
+async def serving(directory: Path, reactor: Any) -> AsyncIterator[ServedStore]:
+    """A store that is served meanwhile."""
+    served = ServedStore.start(directory, reactor)
+    try:
+        yield served
+    finally:
+        await served.stop()
 
 
 def request(

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
-from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import LogEvent, formatEvent
 from twisted.web.test.requesthelper import DummyChannel
-from zope.interface import provider
 
+from tests.gateway.house import logged
 from tests.store.serving import AUTHORIZATION, ServedStore, in_reactor
 from txcouchdl.store.web import StoreRequest
 
@@ -15,25 +15,23 @@ _SECRET = "SECRET"
 
 
 @pytest.fixture
-def lines() -> Iterator[list[str]]:
-    """The log, as lines, with the tracebacks of failures."""
-    found: list[str] = []
+def events() -> Iterator[list[LogEvent]]:
+    """What is logged until the test ends."""
+    with logged() as events:
+        yield events
 
-    @provider(ILogObserver)
-    def observe(event: LogEvent) -> None:
-        failure = event.get("log_failure")
-        found.append(formatEvent(event) + (failure.getTraceback() if failure else ""))
 
-    globalLogPublisher.addObserver(observe)
-    yield found
-    globalLogPublisher.removeObserver(observe)
+def _text(events: list[LogEvent]) -> str:
+    """The log, with the tracebacks of failures."""
+    failures = [event["log_failure"].getTraceback() for event in events if "log_failure" in event]
+    return "\n".join([*map(formatEvent, events), *failures])
 
 
 @pytest.mark.parametrize("authorization", [None, AUTHORIZATION, "Basic YWRtOng="])
 @pytest.mark.parametrize("method", ["HEAD", "GET", "PUT", "DELETE", "OPTIONS", "FOO"])
 @in_reactor
 async def test_no_query_is_logged(
-    served: ServedStore, lines: list[str], method: str, authorization: str | None
+    served: ServedStore, events: list[LogEvent], method: str, authorization: str | None
 ) -> None:
     await served.ask("PUT", "/db")
     for path in (
@@ -48,7 +46,7 @@ async def test_no_query_is_logged(
         "/db/_local",
     ):
         await served.ask(method, f"{path}?token={_SECRET}", None, authorization)
-    text = "\n".join(lines)
+    text = _text(events)
     assert f'"{method} /db/doc HTTP/1.1"' in text
     assert _SECRET not in text
     assert "Traceback" not in text
@@ -59,14 +57,14 @@ async def test_no_query_is_logged(
 @pytest.mark.parametrize("method", ["HEAD", "GET", "PUT"])
 @in_reactor
 async def test_any_byte_in_a_target(
-    served: ServedStore, lines: list[str], method: str, authorization: str | None
+    served: ServedStore, events: list[LogEvent], method: str, authorization: str | None
 ) -> None:
     fields = "" if authorization is None else f"Authorization: {authorization}\r\n"
     for byte in range(128, 256, 5):
         for target in (b"/%b?token=SECRET", b"/db/%b", b"/db/doc/%b?x", b"/?token=%bSECRET", b"%b"):
             head = method.encode() + b" " + target % bytes([byte])
             await served.send(head + f" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n".encode())
-    text = "\n".join(lines)
+    text = _text(events)
     assert f'"{method} /\\x80 HTTP/1.1" 40' in text
     assert _SECRET not in text
     assert "Traceback" not in text
@@ -74,10 +72,10 @@ async def test_any_byte_in_a_target(
 
 
 @in_reactor
-async def test_no_password_in_a_target_is_logged(served: ServedStore, lines: list[str]) -> None:
+async def test_no_password_in_a_target_is_logged(served: ServedStore, events: list[LogEvent]) -> None:
     for scheme in ("http", "HTTPS"):
         await served.ask("GET", f"{scheme}://adm:{_SECRET}@host:1/db/a@b//c@d")
-    text = "\n".join(lines)
+    text = _text(events)
     assert '"GET http://host:1/db/a@b//c@d HTTP/1.1"' in text
     assert _SECRET not in text
 

@@ -15,7 +15,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
-from tests.store.serving import ServedStore, in_reactor
+from tests.store.serving import ServedStore, in_reactor, serving
 from txcouchdl.store import errors
 from txcouchdl.store.store import Store
 
@@ -102,9 +102,8 @@ async def test_it_is_written_to(migrated: ServedStore) -> None:
 async def test_it_is_migrated_once(old: Path) -> None:
     assert _version(old) == 1
     for _ in range(2):
-        served = ServedStore.start(old, reactor)
-        await _check(served)
-        await served.stop()
+        async with serving(old, reactor) as served:
+            await _check(served)
         assert _version(old) == 2
 
 
@@ -148,6 +147,5 @@ async def test_a_migration_that_is_interrupted(old: Path, tmp_path: Path) -> Non
     copy = shutil.copytree(old, tmp_path / "copy")
     connection.close()
     assert _version(copy) == 1
-    served = ServedStore.start(copy, reactor)
-    await _check(served)
-    await served.stop()
+    async with serving(copy, reactor) as served:
+        await _check(served)

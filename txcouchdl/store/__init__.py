@@ -33,6 +33,7 @@ An embedded store that speaks the part of the CouchDB API that the gateway and a
     errors          what goes wrong that is not the client's doing
     trouble         what of it a client, or the operator, is told (pure)
     admin           the file that names the admin
+    private_files   files and directories that are the user's alone
 
 Everything is in one directory: ``store.sqlite3`` (with its ``-wal`` and ``-shm``), ``blobs/``, ``incoming/``
 and ``lock``.

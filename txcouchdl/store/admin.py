@@ -6,6 +6,7 @@ from pathlib import Path
 
 from txcouchdl.store.credentials import Credentials
 from txcouchdl.store.errors import StoreError
+from txcouchdl.store.private_files import open_private, warn_of_exposure
 
 _NAME = "admin"
 
@@ -25,6 +26,7 @@ def admin_of(directory: Path) -> Credentials:
     try:
         if not path.exists():
             _write(path, f"{_NAME}:{secrets.token_urlsafe(24)}\n")
+        warn_of_exposure(path)
         line = path.read_bytes().removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise NoAdmin(f"{path} cannot be read: {error}") from None
@@ -39,7 +41,7 @@ def _write(path: Path, text: str) -> None:
     draft = path.with_suffix(".new")
     # One that an earlier life left may have another mode.
     draft.unlink(missing_ok=True)
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+    with open(draft, "x", encoding="utf-8", opener=open_private) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

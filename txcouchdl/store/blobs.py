@@ -22,6 +22,7 @@ from uuid import uuid4
 from txcouchdl.couch.documents import Digest
 from txcouchdl.store import bodies
 from txcouchdl.store.errors import DamagedBody
+from txcouchdl.store.private_files import make_directory, open_binary
 
 #: A body is kept in memory up to this many bytes, and in a file from there on.
 IN_MEMORY = 64 * 1024
@@ -67,7 +68,7 @@ class Spool:
 
     def _opened(self) -> BinaryIO:
         if self._file is None:
-            self._file = self._path.open("x+b")
+            self._file = open_binary(self._path, "x+b")
             self._is_on_disk = True
             self._file.write(self._buffer)
             self._buffer.clear()
@@ -122,8 +123,8 @@ class Blobs:
 
     def prepare(self) -> None:
         """Make the directories, and remove what an earlier life left in incoming/."""
-        self._incoming.mkdir(exist_ok=True)
-        self._blobs.mkdir(exist_ok=True)
+        make_directory(self._incoming)
+        make_directory(self._blobs)
         for leftover in self._incoming.iterdir():
             leftover.unlink()
         _sync_directory(self._blobs.parent)
@@ -154,7 +155,7 @@ class Blobs:
         """
         target = self._path(spool.name)
         if not target.parent.is_dir():
-            target.parent.mkdir(exist_ok=True)
+            make_directory(target.parent)
             _sync_directory(self._blobs)
         spool.move(target)
         _sync_directory(target.parent)

@@ -5,6 +5,7 @@ from os.path import samestat
 from pathlib import Path
 
 from txcouchdl.store.errors import DamagedStore, ForeignStore, LostDatabase, NewerStore
+from txcouchdl.store.private_files import open_binary, restrict
 from txcouchdl.store.trouble import store_error_of
 
 #: In the file's header: marks the database as ours. The bytes read "tcdl".
@@ -104,8 +105,10 @@ def prepare(path: Path, dependent: Path) -> None:
 
     :param dependent: a directory that is made only when the database is there, and is worth nothing without it.
     :raises StoreError: if we cannot.
+    :raises OSError: if there can be no such file.
     """
     _check_complete(path, dependent)
+    _make_private(path)
     try:
         connection = connect(path, PATIENCE)
         try:
@@ -126,6 +129,14 @@ def _check_complete(path: Path, dependent: Path) -> None:
     # SQLite makes -wal first and removes it last.
     if shm.exists() and not wal.exists():
         raise DamagedStore(f"{wal} is missing, and what was written last with it; to go on without, remove {shm}")
+
+
+def _make_private(path: Path) -> None:
+    """SQLite gives the files that it makes beside a database the database's mode."""
+    if path.exists():
+        restrict(path)
+    else:
+        open_binary(path, "xb").close()
 
 
 def _beside(path: Path, suffix: str) -> Path:

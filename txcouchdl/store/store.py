@@ -38,6 +38,7 @@ from txcouchdl.store.edits import Editor
 from txcouchdl.store.errors import DamagedDatabase, NotAStore, StoreLocked
 from txcouchdl.store.json_bodies import read_text
 from txcouchdl.store.packing import PackedBody, pack
+from txcouchdl.store.private_files import open_binary, restrict, warn_of_exposure
 from txcouchdl.store.trouble import TROUBLE, Cause, cause_of, refusal_of, store_error_of
 from txcouchdl.store.values import Attachment, Encoding, Rev, Revision, Written
 
@@ -93,6 +94,7 @@ class Store:
         try:
             schema.prepare(database, directory / "blobs")
             Blobs(directory).prepare()
+            warn_of_exposure(directory, database, directory / "blobs", directory / "incoming")
             store = cls(directory, reactor, lock)
             try:
                 store._sweep()
@@ -308,8 +310,10 @@ def _discard(packed: Iterable[PackedBody]) -> None:
 def _lock(directory: Path) -> BinaryIO:
     """The directory's lock file, locked; the lock lasts until the file is closed, or the process ends."""
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = (directory / "lock").open("wb")
+        if not directory.exists():
+            directory.mkdir(mode=0o700, parents=True)
+            restrict(directory)
+        file = open_binary(directory / "lock", "wb")
     except OSError as error:
         raise NotAStore(f"{directory} cannot be used as a store: {error.strerror}") from None
     try:
