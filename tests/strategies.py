@@ -43,7 +43,7 @@ from txcouchdl.couch.names import AttachmentAddress
 from txcouchdl.protocol.conditions import EntityTag
 from txcouchdl.protocol.ranges import MAX_LENGTH, MAX_SPECS, ByteRange, IntRange, RangeSpec, SuffixRange
 
-# --- valid JSON ---------------------------------------------------------------------------------------------------
+# --- valid JSON ---------------------------------------------------------------------------------------------
 
 _valid_digits: Final = st.text("0123456789", min_size=1, max_size=40)
 _integers_text: Final = st.one_of(

@@ -25,7 +25,7 @@ _NO_COUCHDB = pytest.mark.skipif("COUCHDB_URL" not in os.environ, reason="COUCHD
 
 @pytest.fixture(params=["store", pytest.param("couchdb", marks=[pytest.mark.couchdb, _NO_COUCHDB])])
 def couch(request: pytest.FixtureRequest) -> RawClient:
-    """The store, and the CouchDB that ``COUCHDB_URL`` names: what a test says of the one holds for the other."""
+    """The store, and the CouchDB that ``COUCHDB_URL`` names: a test expects the same of both."""
     if request.param == "couchdb":
         return OutsideCouchDB(os.environ["COUCHDB_URL"], reactor)
     served: ServedStore = request.getfixturevalue("served")

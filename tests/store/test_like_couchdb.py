@@ -1,7 +1,7 @@
 """
-Rules of CouchDB's that are easily missed, told to the store and, with ``COUCHDB_URL``, to a real CouchDB: both pass.
+Rules of CouchDB that are easily missed: the tests run against the store and, with ``COUCHDB_URL``, a real CouchDB.
 
-Where the store goes its own way the tests are below, of the store alone.
+At the end are tests of the store alone, for its differences.
 """
 
 import gzip
@@ -36,7 +36,7 @@ async def test_a_database_is_not_deleted_by_revision(couch: RawClient, database:
 
 
 @in_reactor
-async def test_a_revision_tells_a_stranger_nothing(couch: RawClient, database: str) -> None:
+async def test_a_database_and_a_stranger(couch: RawClient, database: str) -> None:
     for method in ("DELETE", "PUT"):
         answer = await couch.ask(method, f"/{database}?rev=1-x", authorization=None)
         _check_refusal(answer, 401, "unauthorized", "You are not a server admin.")
@@ -435,7 +435,7 @@ _HANDLERS = ["cookie", "default"]
 
 
 @in_reactor
-async def test_who_am_i(couch: RawClient) -> None:
+async def test_the_caller_of_a_request(couch: RawClient) -> None:
     nobody = await couch.ask("GET", "/_session", authorization=None)
     info = {"authentication_handlers": _HANDLERS}
     assert (nobody.status, nobody.json) == (200, {"ok": True, "userCtx": _user(None), "info": info})
@@ -551,7 +551,7 @@ async def test_a_database_is_not_deleted_by_if_match(served: ServedStore) -> Non
 @pytest.mark.parametrize("member", ['"function() {}"', "null"])
 @in_reactor
 async def test_a_design_document_that_validates(served: ServedStore, target: str, member: str) -> None:
-    """Others would be written as if it were not there."""
+    """The store cannot run it."""
     await served.ask("PUT", "/db")
     text = f'{{"_id":"_design/d","views":{{}},"validate_doc_update":{member}}}'
     answer = await served.ask("POST" if target == "/db" else "PUT", target, text, **JSON)
@@ -567,7 +567,7 @@ async def test_a_design_document_that_validates(served: ServedStore, target: str
 
 
 @in_reactor
-async def test_what_a_batch_does_not_write_is_told(served: ServedStore) -> None:
+async def test_a_batch_reports_a_conflict(served: ServedStore) -> None:
     """CouchDB answers 202 before it tries."""
     await served.ask("PUT", "/db")
     assert (await served.ask("PUT", "/db/doc?batch=ok", '{"a":1}')).status == 202

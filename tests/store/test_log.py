@@ -1,4 +1,4 @@
-"""What the store's log says of requests: no query, whatever becomes of them, and no traceback for odd ones."""
+"""Requests in the store's log: without their query, and without a traceback for odd bytes."""
 
 from collections.abc import Iterator
 from typing import Any, cast
@@ -16,7 +16,7 @@ _SECRET = "SECRET"
 
 @pytest.fixture
 def events() -> Iterator[list[LogEvent]]:
-    """What is logged until the test ends."""
+    """Events that are logged until the test ends."""
     with logged() as events:
         yield events
 

@@ -1,4 +1,4 @@
-"""Who may do anything with the store's files: its user alone, whatever the umask and whoever made the directory."""
+"""The modes of the store's files: only its user can use them, whatever the umask and the directory's owner."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ def _mode(path: Path) -> int:
 
 
 def _exposed(directory: Path) -> dict[str, str]:
-    """What is not as it should be, below a directory."""
+    """Files and directories below a directory that have a wrong mode."""
     return {
         str(path.relative_to(directory)): f"{_mode(path):o}"
         for path in directory.rglob("*")
@@ -38,7 +38,7 @@ def _warned_of(events: list[LogEvent]) -> list[Path]:
 
 @pytest.fixture(params=[0o000, 0o022, 0o277, 0o777], ids=oct)
 def umask(request: pytest.FixtureRequest) -> Iterator[int]:
-    """What other programs leave it at: nothing, the usual, and more than is good."""
+    """None, the usual one, and two that keep the user out of its own files."""
     before = os.umask(request.param)
     yield request.param
     os.umask(before)
@@ -46,7 +46,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
 
 @pytest.mark.parametrize("mode", [None, 0o755, 0o770, 0o700])
 @in_reactor
-async def test_all_files_are_the_users(tmp_path: Path, umask: int, mode: int | None) -> None:
+async def test_only_the_user_can_use_the_files(tmp_path: Path, umask: int, mode: int | None) -> None:
     directory = tmp_path / "store"
     if mode is not None:
         directory.mkdir()
@@ -76,8 +76,8 @@ async def _fill(served: ServedStore) -> None:
 
 
 @in_reactor
-async def test_a_store_that_was_open_is_closed(served: ServedStore, tmp_path: Path) -> None:
-    """As earlier versions left it. What is in a directory that others cannot enter stays as it is."""
+async def test_a_store_with_wider_modes_is_restricted(served: ServedStore, tmp_path: Path) -> None:
+    """As earlier versions left it. Files inside a directory that others cannot enter keep their modes."""
     await served.ask("PUT", "/db")
     await served.ask("PUT", "/db/doc/file", b"kept")
     # With its log, as after a crash.
@@ -92,8 +92,8 @@ async def test_a_store_that_was_open_is_closed(served: ServedStore, tmp_path: Pa
     assert _warned_of(events) == []
 
 
-def test_an_admin_whom_others_can_read(tmp_path: Path) -> None:
-    """It may be the operator's way to tell another program: it stays as it is."""
+def test_an_admin_file_that_others_can_read(tmp_path: Path) -> None:
+    """An operator may have given it to another program: its mode stays."""
     (tmp_path / "admin").write_text("adm:pass\n")
     for mode, warnings in ((0o640, 1), (0o604, 1), (0o400, 0), (0o600, 0)):
         (tmp_path / "admin").chmod(mode)
@@ -104,8 +104,8 @@ def test_an_admin_whom_others_can_read(tmp_path: Path) -> None:
         assert "pass" not in repr(events)
 
 
-def test_what_is_anothers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its mode cannot be changed, and it is used and named all the same."""
+def test_a_file_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store cannot change its mode. It uses the file, and warns of it."""
 
     def refuse(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")

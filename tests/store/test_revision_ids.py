@@ -42,7 +42,7 @@ def _id_of(text: str, parent: Rev | None = None) -> str:
 
 
 def _outcome(text: str, parent: Rev | None) -> str | dict[str, str]:
-    """The id, or what CouchDB says of a text that is not JSON."""
+    """The id, or CouchDB's error for a text that is not JSON."""
     try:
         return _id_of(text, parent)
     except Refusal as refusal:
@@ -120,7 +120,7 @@ def test_a_document_of_any_depth() -> None:
 @example("[[1],[2,300],[]]")
 @example('{"a":{"b":[{}]}}')
 @example('"\\u0000\\"\\\\/é😀"')
-def test_terms_say_what_the_text_says(text: str) -> None:
+def test_terms_have_the_values_of_the_text(text: str) -> None:
     try:
         value = parse_json(text.encode())
     except Refusal:
@@ -178,7 +178,7 @@ def _read_list(data: bytes) -> tuple[list[Any], bytes]:
     return elements, rest[1:]
 
 
-def test_what_makes_another_id() -> None:
+def test_each_part_changes_the_id() -> None:
     def attachment(name: str = "a", content_type: str = "x/y", body: bytes = b"1") -> Attachment:
         stored = StoredBody("0" * 64, Digest(md5(body).digest()), Encoding.IDENTITY, 1, 1)
         return Attachment(name, content_type, 1, stored)

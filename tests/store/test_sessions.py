@@ -1,4 +1,4 @@
-"""Sessions: how long they last, and what is none. How they look to clients is in test_like_couchdb.py."""
+"""Sessions: their lifetime, and forged ones. test_like_couchdb.py has the view of clients."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -143,7 +143,7 @@ def test_any_body_is_a_login_or_refused(body: bytes, content_type: str | None) -
 
 
 class _LateReactor:
-    """The reactor, but for what time it is."""
+    """The reactor, with another time."""
 
     late = 0.0
 

@@ -4,7 +4,7 @@ An embedded store that speaks the part of the CouchDB API that the gateway and a
     web             HTTP in and out: the Site, requests, the last line of defence
     uploads         the body of a request while it arrives
     app             the Klein app: what each address answers to each method
-    request_values  a request -> what it says, as values
+    request_values  a request -> its conditions, revision, claim or login
     addresses       raw request target -> address and query (pure)
     query_values    values of query parameters (pure)
     listing         the query of _all_dbs -> a part of all names (pure)
@@ -17,10 +17,10 @@ An embedded store that speaks the part of the CouchDB API that the gateway and a
     json_bodies     the JSON body of a request, perhaps in gzip -> its text
     revision_ids    a revision's content -> its id, as CouchDB computes it (pure)
     external_terms  Erlang's external term format, which these ids are computed from (pure)
-    checksums       whether a stored revision is what was written (pure)
+    checksums       damage to stored revisions, found by checksums (pure)
     answers         answers and refusals in CouchDB's shape (pure)
     credentials     the one admin (pure)
-    sessions        who sends a request: the admin, by password or by cookie, or nobody (pure)
+    sessions        the sender of a request: the admin, by password or by cookie, or nobody (pure)
     logins          the body of a login -> a name and a password (pure)
     sending         a body to one client, with back-pressure
     bodies          the bytes of a stored body, piece by piece

@@ -132,7 +132,7 @@ class StoreApp:
 
     @router.route(f"/{Kind.DATABASE}", methods=["DELETE"])
     async def delete_database(self, request: StoreRequest) -> bytes:
-        """Not for a program that has lost the id of the document that it means to delete."""
+        """Refuse a request that was meant for a document: its program has lost the document's id."""
         if "rev" in request.query:
             raise bad_request(_NO_DOCUMENT.format("with a ?=rev parameter"))
         if request.field("If-Match") is not None:
@@ -154,7 +154,7 @@ class StoreApp:
 
     @router.route(f"/{Kind.INDEX_COMPACTION}", methods=["POST"])
     def compact_indexes(self, request: StoreRequest) -> bytes:
-        """Of a design document. There are none here."""
+        """Find the design document. It has no indexes here."""
         require_json(request)
         self._store.document(request.address.database, request.address.document_id, None, latest=False)
         return request.prepare(json_answer(202, {"ok": True}))
@@ -270,7 +270,7 @@ def store_site(store: Store, admin: Credentials, reactor: IReactorTime) -> Store
     """
     A site that speaks for a store.
 
-    :param admin: the one who may do everything; others may read ``/`` and ``/_up``, and log in.
+    :param admin: may do everything; other callers may read ``/``, ``/_up`` and ``/_uuids``, and log in.
     """
     sessions = Sessions(admin, secrets.token_bytes(32))
     return StoreSite(store, sessions, StoreApp(store, sessions, reactor).router.resource(), reactor)

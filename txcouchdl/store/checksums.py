@@ -1,11 +1,11 @@
 """
-Whether a stored revision is what was written.
+Find damage to stored revisions (pure).
 
-SQLite itself does not see it when a page was replaced by one that is well-formed, or when a text changes within its
-cell. So each revision's row has a checksum of itself, of its parent's name and of its attachments' rows.
+SQLite does not notice a page that was replaced by another well-formed one, nor a text that has changed within its cell.
+So each revision's row has a checksum of the row, of its parent's id and of its attachments' rows.
 
-Schema 1 had no checksums: its revisions have ids of another kind than CouchDB's, from which damage can be seen as well.
-They keep these ids.
+Schema 1 had no checksums. Its revision ids were hashes of the same content; its revisions keep them and are verified
+by them.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from txcouchdl.store.values import Attachment, Rev, Revision
 
 def checksum(revision: Revision, parent: Rev | None, attachments: Sequence[Attachment]) -> str:
     """
-    The checksum that belongs into a revision's row.
+    Compute the checksum for a revision's row.
 
     :param revision: one with a body.
     :param parent: the revision before it; ``None`` for the first one.
@@ -36,7 +36,7 @@ def _row(attachment: Attachment) -> tuple[object, ...]:
 
 def is_intact(revision: Revision, parent: Rev | None, attachments: Sequence[Attachment]) -> bool:
     """
-    Whether a revision and its attachments are as they were written.
+    Tell whether a revision and its attachments are as they were written.
 
     :param revision: one with a body.
     """

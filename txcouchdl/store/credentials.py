@@ -33,7 +33,7 @@ class Credentials:
             raise ValueError("a user name cannot contain a colon")
 
     def match(self, name: str, password: str) -> bool:
-        """Whether these are the admin's, in a time that does not depend on what is wrong."""
+        """Tell whether these are the admin's, in a time that does not depend on the part that is wrong."""
         same_name = hmac.compare_digest(name.encode("utf-8"), self.name.encode("utf-8"))
         return hmac.compare_digest(password.encode("utf-8"), self.password.encode("utf-8")) and same_name
 

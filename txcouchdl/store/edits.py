@@ -97,7 +97,7 @@ class Editor(Catalogue):
         key = self.database_key(database)
         check_document_id(document_id)
         if document_id.startswith("_design/") and draft.has_validation and not draft.deleted:
-            # Others would be written as if it were not there.
+            # The store cannot run it, and would let every document through.
             raise not_covered("validate_doc_update")
         current = self._check_current(key, document_id, draft.rev, draft.deleted)
         revpos = _revpos(current)
@@ -168,8 +168,9 @@ class Editor(Catalogue):
 
     def _check_current(self, key: int, document_id: str, rev: Rev | None, deletes: bool = False) -> Revision | None:
         """
-        A write names the current revision, or none if there is no document. In CouchDB a tombstone is no document:
-        a write that names it is a conflict, and so is one more tombstone.
+        Find the revision that a write follows. It must name the current one, or none if there is no document.
+        CouchDB does not count a tombstone as a document: a write that names it is a conflict, and so is a second
+        tombstone.
 
         :param deletes: whether the write makes a tombstone.
         :returns: the revision that a write with this ``rev`` follows, ``None`` if it is the first.
@@ -209,7 +210,7 @@ class Editor(Catalogue):
 
 
 def _revpos(current: Revision | None) -> int:
-    """The revpos of what comes with the next revision: of a document that is made anew, CouchDB counts from 1."""
+    """Return the revpos of new attachments. CouchDB counts from 1 again when a document follows a tombstone."""
     return 1 if current is None or current.deleted else current.rev.generation + 1
 
 

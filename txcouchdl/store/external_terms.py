@@ -27,41 +27,41 @@ _JSON = json.JSONDecoder()
 
 
 def external_term(*elements: bytes) -> bytes:
-    """A list of encoded terms, with the version byte in front."""
+    """Encode a list of encoded terms as a whole text, version byte included."""
     return _VERSION + list_term(elements)
 
 
 def list_term(elements: Sequence[bytes]) -> bytes:
     """
-    A list of encoded terms. Small integers, if it has nothing else, become STRING_EXT, as Erlang cannot tell such a
-    list from a string.
+    Encode a list of encoded terms. A list of nothing but small integers becomes STRING_EXT, since Erlang cannot tell it
+    from a string.
     """
     length, content = len(elements), b"".join(elements)
     if not elements:
         return _NIL
-    # Only a small integer begins with its tag, and it has two bytes: the next term begins at the next even place.
+    # Only a small integer begins with this tag. It has two bytes, so the next term begins at the next even place.
     if length <= _LONGEST_STRING and content[::2] == _SMALL_INTEGER * length:
         return struct.pack(">cH", b"k", length) + content[1::2]
     return struct.pack(">cI", b"l", length) + content + _NIL
 
 
 def triple_term(first: bytes, second: bytes, third: bytes) -> bytes:
-    """A tuple of three encoded terms."""
+    """Encode a tuple of three encoded terms."""
     return _TUPLE_OF_3 + first + second + third
 
 
 def binary_term(data: bytes) -> bytes:
-    """BINARY_EXT."""
+    """Encode BINARY_EXT."""
     return struct.pack(">cI", b"m", len(data)) + data
 
 
 def atom_term(name: str) -> bytes:
-    """ATOM_EXT: what minor_version 1 stands for also in releases that by default write SMALL_ATOM_UTF8_EXT."""
+    """Encode ATOM_EXT. With minor_version 1, releases that default to SMALL_ATOM_UTF8_EXT write this as well."""
     return struct.pack(">cH", b"d", len(name)) + name.encode("ascii")
 
 
 def integer_term(value: int) -> bytes:
-    """SMALL_INTEGER_EXT, INTEGER_EXT, SMALL_BIG_EXT or LARGE_BIG_EXT: the first that takes the value."""
+    """Encode the first of SMALL_INTEGER_EXT, INTEGER_EXT, SMALL_BIG_EXT and LARGE_BIG_EXT that takes the value."""
     if 0 <= value <= 0xFF:
         return _SMALL_INTEGERS[value]
     if -(1 << 31) <= value < 1 << 31:
@@ -90,9 +90,9 @@ def scalar_term(value: object) -> bytes:
 
 def json_term(text: str) -> bytes:
     """
-    The term by which CouchDB holds a JSON value: an object is ``{[{Name, Value}, ...]}``, a string is a binary.
+    Encode the term that CouchDB has for a JSON value: ``{[{Name, Value}, ...]}`` for an object, a binary for a string.
 
-    Nothing here recurses: a text that was deep enough for the stack of one caller may be too deep for another's.
+    This does not recurse: a text that one caller could parse may be too deep for the rest of another caller's stack.
 
     :param text: JSON as :func:`~txcouchdl.store.json_text.write_json` writes it.
     """

@@ -1,7 +1,7 @@
 """
 The JSON body of a request, as it came or in gzip -> its text.
 
-CouchDB inflates such a body whatever becomes of it. Here it grows to what may be sent uncompressed, and no further.
+CouchDB inflates a body of any size. Here inflating stops at the limit for uncompressed bodies.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,9 @@ from txcouchdl.store.values import Encoding
 
 def parse_json_coding(content_encoding: str | None) -> Encoding:
     """
-    :param content_encoding: the header of a request with a JSON body. CouchDB takes it in lower case only.
+    Read the content coding of a JSON body.
+
+    :param content_encoding: the header. CouchDB takes it in lower case only.
     :raises Refusal: 415 for all but gzip and identity.
     """
     if content_encoding is None:
@@ -28,9 +30,11 @@ def parse_json_coding(content_encoding: str | None) -> Encoding:
 
 def read_text(pieces: Iterable[bytes], coding: Encoding, limit: int, too_long: Refusal) -> bytes:
     """
+    Collect a body, and inflate it if it is gzip.
+
     :param pieces: the body as it came.
     :param limit: how many bytes the text may have.
-    :raises Refusal: ``too_long``, or 400 for what is not gzip.
+    :raises Refusal: ``too_long``, or 400 if the body is not gzip.
     """
     text = bytearray()
     try:

@@ -1,5 +1,5 @@
 """
-JSON text -> values -> JSON text, with the values that CouchDB's parser (jiffy) gives (pure).
+JSON text -> values -> JSON text, with the values that CouchDB's parser, jiffy, returns (pure).
 
 Revision ids depend on each value and on the order of members, so the details matter.
 """
@@ -49,7 +49,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _last_of_each_name(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Of members of one name the last one counts, and stays where it is."""
+    """Keep the last of several members with the same name, at its own place."""
     members = dict(pairs)
     if len(members) == len(pairs):
         return members
@@ -61,10 +61,10 @@ def _last_of_each_name(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _parse_float(literal: str) -> float:
     """
-    jiffy computes a number that has an exponent but no decimal point from its two parts if it is long, or if
-    ``strtod`` reports a loss of precision: ``5e-324`` becomes 0.0.
+    Parse a number as jiffy does. If it has an exponent but no decimal point, and is long or ``strtod`` reports a loss
+    of precision, jiffy multiplies its two parts: ``5e-324`` becomes 0.0.
 
-    :returns: infinity for a number beyond a double's range. It may be of a member that does not count.
+    :returns: infinity for a number beyond a double's range. A later member of the same name may still replace it.
     """
     if "." in literal:
         return float(literal)

@@ -40,7 +40,7 @@ class Listing:
         return (low is None or low <= name) and (high is None or name <= high)
 
 
-#: The field that a parameter sets, and how its value is read. What else CouchDB takes means nothing here.
+#: The field that each parameter sets, and the parser of its value. CouchDB's other parameters change nothing here.
 _PARAMETERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "startkey": ("start", parse_key),
     "start_key": ("start", parse_key),

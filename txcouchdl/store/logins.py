@@ -8,7 +8,7 @@ from attrs import field, frozen
 from txcouchdl.store.answers import Refusal, bad_request
 from txcouchdl.store.json_text import parse_json
 
-#: The longest body in bytes that is kept of a caller who is not the admin.
+#: The longest body in bytes that is kept for a caller other than the admin.
 LONGEST_LOGIN = 4096
 
 _FORM = "application/x-www-form-urlencoded"
@@ -17,7 +17,7 @@ _JSON = "application/json"
 
 @frozen
 class Login:
-    """What somebody says to be."""
+    """The name and password that a client sent."""
 
     name: str
     password: str = field(repr=False)

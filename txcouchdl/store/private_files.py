@@ -1,6 +1,7 @@
 """
-The files and directories of a store are its user's alone, whatever the umask and whoever made the store's directory:
-what is uploaded there is behind secrets, and the secrets are there too.
+Files and directories that only the store's user can use, whatever the umask and the owner of the store's directory.
+
+Uploads are protected by secrets, and the secrets are in the same database.
 """
 
 import os
@@ -20,7 +21,7 @@ _log = Logger()
 
 
 def open_private(path: str, flags: int) -> int:
-    """An opener for :func:`open`: the file, be it new or not, is the user's alone."""
+    """Open a file, and restrict it to the user: an opener for :func:`open`."""
     descriptor = os.open(path, flags, _FILE)
     try:
         restrict(descriptor)
@@ -32,7 +33,7 @@ def open_private(path: str, flags: int) -> int:
 
 def open_binary(path: Path, mode: str) -> BinaryIO:
     """
-    Open a file that is the user's alone.
+    Open a file, and restrict it to the user.
 
     :param mode: as :func:`open` has it, with a ``b``.
     """
@@ -40,14 +41,14 @@ def open_binary(path: Path, mode: str) -> BinaryIO:
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory that is the user's alone, or make one so that is there."""
+    """Make a directory if it does not exist, and restrict it to the user."""
     path.mkdir(mode=_DIRECTORY, exist_ok=True)
     restrict(path)
 
 
 def restrict(target: Path | int) -> None:
     """
-    Give a file or directory to its user alone. One that belongs to another user stays as it is.
+    Take all permissions on a file or directory from other users. One that another user owns stays as it is.
 
     :param target: a path, or a descriptor.
     :raises OSError: if it is not there.
@@ -61,7 +62,7 @@ def restrict(target: Path | int) -> None:
 
 def warn_of_exposure(*paths: Path) -> None:
     """
-    Log a line for each file or directory with which other users may do anything.
+    Log a warning for each file or directory on which other users have any permission.
 
     :raises OSError: if one is not there.
     """

@@ -1,11 +1,11 @@
-"""Values of query parameters, as CouchDB reads them and complains of them (pure)."""
+"""Values of query parameters, parsed and refused as CouchDB does (pure)."""
 
 import re
 
 from txcouchdl.store.answers import Refusal, bad_request
 from txcouchdl.store.json_text import parse_json
 
-#: What ``list_to_integer`` takes, within what Python converts at once.
+#: The syntax of Erlang's ``list_to_integer``, up to a length that Python converts quickly.
 _INTEGER = re.compile("[+-]?[0-9]{1,4000}", re.ASCII)
 
 #: The largest of Erlang's small integers: CouchDB's highest limit.
@@ -16,9 +16,9 @@ _MAX_UUIDS = 1000
 
 def parse_key(value: str) -> bytes:
     """
-    A key to compare names with, as bytes.
+    Parse a key that names are compared with.
 
-    :returns: nothing for JSON that is not a string: it comes before all strings.
+    :returns: bytes; none for JSON that is not a string, since CouchDB sorts it before all strings.
     :raises Refusal: 400.
     """
     key = parse_json(value.encode("utf-8"))
@@ -57,7 +57,7 @@ def parse_limit(value: str) -> int:
 
 def parse_uuid_count(value: str) -> int:
     """
-    How many ids ``_uuids`` is to make.
+    Parse the number of ids that ``_uuids`` makes.
 
     :raises Refusal: 400.
     """
@@ -74,6 +74,6 @@ def _unusable(reason: str) -> Refusal:
 
 
 def _quoted(value: str) -> str:
-    """As Erlang prints a list of characters."""
+    """Write a text as Erlang prints a list of characters."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"' if value else "[]"

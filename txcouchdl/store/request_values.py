@@ -1,4 +1,4 @@
-"""A request -> what it says, as values."""
+"""A request -> its conditions, revision, claim or login."""
 
 from txcouchdl.store.answers import Refusal
 from txcouchdl.store.claims import Claim
@@ -48,7 +48,7 @@ def login_of(request: StoreRequest) -> Login:
 
 
 def claim_of(request: StoreRequest) -> Claim:
-    """Read which revision a write follows."""
+    """Read the revision that a write says it follows."""
     return Claim(request.query.get("rev"), request.text_field("If-Match"))
 
 

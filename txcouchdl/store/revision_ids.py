@@ -1,12 +1,12 @@
 """
-CouchDB's revision ids: the same edit has the same id here and there.
+CouchDB's revision ids (pure): the same edit has the same id here and there.
 
 The id is the MD5 of the term ``[Deleted, ParentGeneration, ParentId, Body, Attachments]``. Members of the body count in
 the order in which the client sent them, and ``1`` differs from ``1.0``. Attachments are ``{Name, Type, Digest}``, the
 last one first. Neither the document's name nor revpos counts.
 
-Where a document is made anew on a tombstone, CouchDB computes the id when it has put the attachments into another form,
-in which it does not find these three (``couch_db_updater:merge_rev_tree/4``): then only their number counts.
+When a document follows a tombstone, CouchDB computes the id after it has converted the attachments to their form on the
+disk, in which it does not find these three (``couch_db_updater:merge_rev_tree/4``): only their number counts.
 """
 
 import hashlib

@@ -11,7 +11,7 @@ from txcouchdl.store.trouble import store_error_of
 #: In the file's header: marks the database as ours. The bytes read "tcdl".
 _APPLICATION = 0x7463646C
 
-#: In the file's header: counts up when the tables change, or what their rows mean.
+#: In the file's header: counts up when the tables change, or the meaning of their rows.
 _VERSION = 2
 
 # There are no conflicts here, so a document's revisions are a line: one for each generation, the last is

@@ -1,10 +1,10 @@
 """
-Who sends a request: the admin, by Basic authentication or by the cookie of a session, or nobody (pure).
+The sender of a request: the admin, by Basic authentication or by the cookie of a session, or nobody (pure).
 
-A session is a cookie ``AuthSession`` of CouchDB's form: base64url of ``name:time:signature``, where the time is when it
-began, in hexadecimal seconds. Nothing is kept about it: it opens the store until its time has passed, and ends early
-only with the process, whose secret signs it. As CouchDB does, a request that comes with one that is not fresh is
-answered with a new one.
+A session is a cookie ``AuthSession`` in CouchDB's form: base64url of ``name:time:signature``, with the time of the
+login in hexadecimal seconds. The store keeps no list of sessions. A cookie is valid for ten minutes, or until the
+process ends, whose secret signs it. As in CouchDB, the answer to a request with a cookie that is older than a minute
+brings a new one.
 """
 
 import binascii
@@ -34,7 +34,7 @@ _TIME = re.compile(rb"[0-9A-Fa-f]{1,12}")
 @frozen
 class Identity:
     """
-    :ivar handler: CouchDB's name of how the caller was recognised: ``default`` is Basic authentication.
+    :ivar handler: CouchDB's name for the kind of authentication; ``default`` is Basic.
     :ivar renewal: the value of a cookie to set; ``None`` for none.
     """
 
@@ -50,24 +50,24 @@ class Identity:
 @frozen
 class Sessions:
     """
-    :ivar admin: the one who can have a session.
-    :ivar secret: signs them; known to nobody else.
+    :ivar admin: the only user.
+    :ivar secret: the key of the signatures.
     """
 
     admin: Credentials
     secret: bytes = field(repr=False)
 
     def begin(self, now: float) -> bytes:
-        """The value of the cookie for a session of the admin that begins now."""
+        """Return the cookie's value for a session of the admin that begins now."""
         return self._sign(b"%b:%X" % (self.admin.name.encode("utf-8"), int(now)))
 
     def identify(self, authorization: bytes | None, cookie: bytes | None, now: float) -> Identity:
         """
-        Tell the caller. A session that is valid comes before Basic authentication, as in CouchDB.
+        Identify the caller. A valid session takes precedence over Basic authentication, as in CouchDB.
 
         :param authorization: the Authorization header, or ``None``.
         :param cookie: the value of the cookie ``AuthSession``, or ``None``.
-        :raises Refusal: 400 for a cookie that is none of ours.
+        :raises Refusal: 400 for a malformed cookie.
         """
         age = self._age(cookie.strip(b'"'), now) if cookie else None
         if age is not None and age < LIFETIME:
@@ -76,7 +76,7 @@ class Sessions:
         return Identity(caller, "default" if caller is Caller.ADMIN else None)
 
     def describe(self, identity: Identity) -> dict[str, object]:
-        """What ``GET /_session`` says of a caller."""
+        """Return the JSON of ``GET /_session`` for a caller."""
         user: dict[str, object] = {"name": None, "roles": []}
         if identity.is_admin:
             user = {"name": self.admin.name, "roles": ROLES}
@@ -86,7 +86,7 @@ class Sessions:
         return {"ok": True, "userCtx": user, "info": info}
 
     def _age(self, cookie: bytes, now: float) -> float | None:
-        """:returns: seconds since the session began; ``None`` if it never did."""
+        """:returns: seconds since the login; ``None`` for a cookie that is not ours."""
         try:
             decoded = urlsafe_b64decode(cookie + b"=" * (-len(cookie) % 4))
             name, time, _ = decoded.split(b":", 2)
@@ -104,7 +104,7 @@ class Sessions:
 
 def set_cookie(value: bytes, is_secure: bool) -> tuple[bytes, bytes]:
     """
-    The header that sets the cookie; an empty value removes it.
+    Return the header that sets the cookie, or removes it if the value is empty.
 
     :param is_secure: whether the client came by TLS.
     """

@@ -24,7 +24,7 @@ class Upload:
         self._trouble: Refusal | None = None
 
     def receive(self, data: bytes) -> None:
-        """Take some more. Trouble is kept for :meth:`take`: the client is still sending."""
+        """Keep some more bytes. :meth:`take` raises what goes wrong: the client is still sending."""
         if self._trouble is not None:
             return
         if self._limit is not None and self._spool.length + len(data) > self._limit:
@@ -42,7 +42,7 @@ class Upload:
 
     def take(self) -> Spool:
         """
-        Hand the whole body over to the caller, who discards it.
+        Hand the whole body over. The caller discards it.
 
         :raises Refusal: 507 or 500 if the disk did not take it, 413 if it is too long.
         """
@@ -52,6 +52,6 @@ class Upload:
         return self._spool
 
     def close(self) -> None:
-        """Let go of what was not taken."""
+        """Discard the body, unless it was taken."""
         if not self._is_taken:
             self._spool.discard()

@@ -3,7 +3,7 @@ HTTP in and out, below the app.
 
 Bodies: twisted.web collects a request's body before anyone is asked what to do with it. Here it is spooled
 into the store's own directory as it arrives, hashed on the way, so that memory stays bounded and an
-attachment is written once. Only the admin's bodies are: of others', no more is kept than a login has, in memory.
+attachment is written once. Only the admin's bodies are; of any other body, 4 KiB are kept in memory for a login.
 
 Addresses: twisted.web and Klein decode paths before they cut them, and werkzeug stumbles over some of what
 clients put into Host. So the raw target is parsed here, and the router below sees one clean word: the kind of
@@ -55,8 +55,8 @@ class StoreRequest(Request):
 
     :ivar address: what it is about; set before the app sees it.
     :ivar query: its query parameters; likewise.
-    :ivar identity: who sends it.
-    :ivar misidentified: the refusal, where that cannot be told.
+    :ivar identity: its sender.
+    :ivar misidentified: the refusal, if its sender cannot be identified.
     :ivar upload: its body.
     """
 
@@ -70,7 +70,7 @@ class StoreRequest(Request):
     _id: bytes | None = None
 
     def __repr__(self) -> str:
-        """For twisted.web's log. Its own has the query, which may be secret, and fails on bytes beyond ASCII."""
+        """Write no query: it may be secret, and twisted.web logs this. Request's own fails on bytes beyond ASCII."""
         return f"<{type(self).__name__} {_shown(self)}>"
 
     def gotLength(self, length: int | None) -> None:
@@ -114,8 +114,8 @@ class StoreRequest(Request):
     @property
     def origin(self) -> bytes:
         """
-        Where the client found us, for links: ``http://host:port``, as the client has it, or as a proxy says that the
-        client has it. It goes to this client only, so anyone may say it.
+        The store's URL as the client has it, for links: ``http://host:port``, from Host or from a proxy's fields. Any
+        client may send these: only its own answer has the URL.
         """
         is_https = self.is_secure or self._forwarded("Ssl") == b"on" or self._forwarded("Proto") == b"https"
         host = self._forwarded("Host") or self.field("Host") or b"localhost"
@@ -132,7 +132,7 @@ class StoreRequest(Request):
 
     @property
     def _request_id(self) -> bytes:
-        """A name for the logs of all that take part: the one that the client sent, or one of CouchDB's form."""
+        """The name of this exchange in the logs of both sides: the client's, or else a new one in CouchDB's form."""
         if self._id is None:
             sent = self.field("X-Couch-Request-ID") or b""
             self._id = sent if _REQUEST_ID.fullmatch(sent) else secrets.token_hex(5).encode("ascii")
@@ -160,7 +160,7 @@ class StoreRequest(Request):
             self.responseHeaders.setRawHeaders(name, [value])
 
     def _renewal(self) -> Headers:
-        """The cookie of a session that goes on; one that an answer sets itself replaces it."""
+        """Return the cookie that renews a session. A cookie that the answer sets takes its place."""
         renewal = self.identity.renewal
         return () if renewal is None else (set_cookie(renewal, self.is_secure),)
 
@@ -270,7 +270,7 @@ class StoreSite(Site):
 
     def identify(self, request: StoreRequest) -> Identity:
         """
-        Tell the sender of a request whose headers are in.
+        Identify the sender of a request whose headers are in.
 
         :raises Refusal: 400.
         """
