@@ -525,6 +525,7 @@ def test_a_demo_beside_a_couchdb(workers: str, tmp_path: Path) -> None:
         assert process.page().startswith(f"http://127.0.0.1:{process.port()}/demo/")
         assert curl(links["story.txt"]).body == MEDIA["story.txt"]
         assert process.stop() == 0
+        assert "quiescentCallback" not in process.text(), "Twisted's lines bury the links"
 
 
 def test_a_store_that_another_process_has_open(large: Served, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.client import Agent, HTTPConnectionPool, _HTTP11ClientFactory
 
 from txcouchdl import demo
 from txcouchdl.couch.nodes import Node
@@ -67,6 +67,18 @@ class EmbeddedStore:
             self._store.close()
 
 
+class _QuietFactory(_HTTP11ClientFactory):
+    noisy = False
+
+
+class _QuietPool(HTTPConnectionPool):
+    """Connections of which the log has nothing: Twisted logs two lines for each, between the links of the demo."""
+
+    def __init__(self, reactor: Any) -> None:
+        super().__init__(reactor, persistent=False)  # type: ignore[no-untyped-call]
+        self._factory = _QuietFactory
+
+
 class Demo:
     """
     Fills a store with the demo.
@@ -76,7 +88,7 @@ class Demo:
 
     def __init__(self, rule: TokenRule, reactor: Any, show: Callable[[str], object]) -> None:
         self._rule = rule
-        self._agent = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False))
+        self._agent = Agent(reactor, pool=_QuietPool(reactor))
         self._show = show
         self._filling: Deferred[None] | None = None
         self._is_stopped = False

@@ -30,6 +30,7 @@ from txcouchdl.metrics.counts import Counts
 from txcouchdl.metrics.layout import Layout
 from txcouchdl.metrics.table import Table
 from txcouchdl.options import Options
+from txcouchdl.options.idle_limits import idle_limits
 from txcouchdl.serving import Serving, fitted, rate_limiter, reread_link_secret
 from txcouchdl.settings import Settings, StartError
 from txcouchdl.signals import heed_reload, heed_signals
@@ -138,7 +139,8 @@ class GatewayService(Service):
             _log.info("CouchDB is asked as {users}", users=_joined(described_user(node.user) for node in nodes))
             clients = [CouchClient(node, self._lines, self._reactor, _SESSION_TIMEOUT) for node in nodes]
             self._logins = Logins(clients, self._reactor, self._refuse)
-        for sentence in exposed_files((*self._settings.secret_files, *key_files(self._settings.endpoints))):
+        exposed = exposed_files((*self._settings.secret_files, *key_files(self._settings.endpoints)))
+        for sentence in (*idle_limits(self._settings), *exposed):
             _log.warn("{sentence}", sentence=sentence)
         if self._demo is not None:
             self._reactor.callWhenRunning(self._demo.begin, nodes[0], listening[0].url or "")

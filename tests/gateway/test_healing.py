@@ -692,7 +692,10 @@ def test_who_finds_no_place_waits_and_is_told_to_come_again() -> None:
     late = house.send(f"/db/doc/compressed?token={TOKEN}")
     house.network.run()
     assert waits.received == b""
-    house.network.pass_time(2)
+    with logged() as events:
+        house.network.pass_time(2)
+    reason = "no node had a free slot in time (--max-upstream, --queue-timeout)"
+    assert f"a request gets a 503: Overloaded: {reason}" in map(formatEvent, events)
     got = read_answer(waits.received, "GET", False)
     assert (got.status, got["Retry-After"]) == (503, "5")
     slow.transport.is_paused = False

@@ -14,8 +14,9 @@ import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.logger import formatEvent
 
-from tests.gateway.house import DEFAULTS, TOKEN, Answer, Client, House, read_answer
+from tests.gateway.house import DEFAULTS, TOKEN, Answer, Client, House, logged, read_answer
 from tests.gateway.test_many_ranges import assert_parts, field_of
 from tests.network import READ_SIZE, SEND_BUFFER
 from tests.scripted import Asked, Doc, Mark, Script, Stored, attachment_answer
@@ -352,10 +353,13 @@ def test_who_finds_no_slot_in_time_is_to_come_again() -> None:
     late = [send(house, LONG), send(house, "bytes=-1", "other")]
     house.network.elapse(4.9)
     assert not any(client.received for client in late)
-    house.network.elapse(0.2)
+    with logged() as events:
+        house.network.elapse(0.2)
     for client in late:
         got = answer_of(client)
         assert (got.status, got["Retry-After"]) == (503, "5")
+    assert all("--max-inflations-per-address, --queue-timeout)" in formatEvent(event) for event in events)
+    assert len(events) == len(late)
     # The cheap and the whole need none.
     house.node.faults = lambda _: None
     assert answer_of(_asked(house, send(house, None))).body == TEXT

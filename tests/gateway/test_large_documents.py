@@ -13,8 +13,9 @@ from functools import partial
 from typing import Any, Final
 
 import pytest
+from twisted.logger import formatEvent
 
-from tests.gateway.house import TOKEN, Answer, Client, House, read_answer
+from tests.gateway.house import TOKEN, Answer, Client, House, logged, read_answer
 from tests.scripted import Asked, Doc, Mark, Script, Stored, answer
 from txcouchdl.couch.document_memory import DocumentMemory
 from txcouchdl.couch.documents import SMALL_DOCUMENT, Document
@@ -93,7 +94,11 @@ def test_the_largest_document_is_an_option(length: int, status: int, is_chunked:
     if is_chunked:
         script = chunked(house.node.docs["/db/0"].json("0"))
         house.node.faults = lambda asked: script if asked.path == "/db/0" else None
-    assert house.ask(f"/db/0/f?token={TOKEN}").status == status
+    with logged() as events:
+        assert house.ask(f"/db/0/f?token={TOKEN}").status == status
+    lines = [formatEvent(event) for event in events]
+    reason = f"the document /db/0 cannot be read: it has more than {MIB} bytes (--max-document)"
+    assert lines.count(reason) == (status == FORBIDDEN)
     assert_at_rest(house)
     # Of one that says that it is too long, nothing is read.
     _, far = next(pair for pair in house.network.connections if pair[1].address.port == 5984)
@@ -281,7 +286,10 @@ def test_a_wait_that_is_too_long_is_a_503() -> None:
     house.network.run()
     house.network.pass_time(14)
     assert not waiting.received
-    house.network.pass_time(2)
+    with logged() as events:
+        house.network.pass_time(2)
+    reason = "no memory for a large document was free in time (--document-memory, --queue-timeout)"
+    assert f"a request gets a 503: Overloaded: {reason}" in map(formatEvent, events)
     got = answered(waiting)
     assert (got.status, got["retry-after"]) == (503, "5")
     assert not stalled.received

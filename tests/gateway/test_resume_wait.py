@@ -312,8 +312,8 @@ def test_a_wait_is_quiet() -> None:
     # The document is read twice at each attempt.
     assert 2 * LIMITS.give_up / 2 <= len(house.node.asked) < 2 * (LIMITS.give_up / 2 + 7)
     lines = [formatEvent(event) for event in events]
-    assert len([line for line in lines if "waits for CouchDB" in line]) == 1
-    assert len([line for line in lines if "no answer from CouchDB" in line]) == 1
+    assert len([line for line in lines if "a resumed download waits: " in line]) == 1
+    assert len([line for line in lines if "a request gets a 503: " in line]) == 1
 
 
 # Places.

@@ -166,7 +166,9 @@ class Cluster:
             return await waiting.addTimeout(self.limits.queue_timeout, self.clock)
         except defer.TimeoutError:
             self.tally.overloaded()
-            raise Overloaded("all nodes are busy", _RETRY_OVERLOADED) from None
+            raise Overloaded(
+                "no node had a free slot in time (--max-upstream, --queue-timeout)", _RETRY_OVERLOADED
+            ) from None
         finally:
             self.tally.waited(self.clock.seconds() - began)
 

@@ -123,7 +123,7 @@ class DocumentDecoder:
                 fields = at_once(self._fields(members))
             return _document(members, fields, document_id)
         except RecursionError:
-            raise UnreadableDocument("nested too deep") from None
+            raise UnreadableDocument("it is nested too deep") from None
         except ValueError:
             # Python reads a little more than JSON, half surrogate pairs among it. Of a small document it may.
             return _document_of(_read_leniently(body), document_id)
@@ -150,7 +150,7 @@ class DocumentDecoder:
         except ValueError:
             raise BadDocument("not JSON") from None
         except RecursionError:
-            raise UnreadableDocument("nested too deep") from None
+            raise UnreadableDocument("it is nested too deep") from None
 
     def _members_of(self, body: bytes | bytearray) -> dict[str, Raw] | None:
         """``None`` if msgspec refuses it."""
@@ -213,7 +213,7 @@ def _read_leniently(body: bytes) -> object:
     except ValueError:
         raise BadDocument("not JSON") from None
     except RecursionError:
-        raise UnreadableDocument("nested too deep") from None
+        raise UnreadableDocument("it is nested too deep") from None
 
 
 def _whole_number(digits: str) -> float:

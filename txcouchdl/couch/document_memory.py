@@ -18,6 +18,7 @@ from txcouchdl.couch.tally import UNCOUNTED, Tally
 
 #: Seconds after which a client that was refused for want of memory may well find some.
 _RETRY_AFTER: Final = 5.0
+_TOO_LATE: Final = "no memory for a large document was free in time (--document-memory, --queue-timeout)"
 
 _Queue = OrderedDict[Deferred[None], int]
 
@@ -66,7 +67,7 @@ class DocumentMemory:
             await waiting.addTimeout(self._timeout, self._clock)
         except defer.TimeoutError:
             self._tally.overloaded()
-            raise Overloaded("too many large documents are being read", _RETRY_AFTER) from None
+            raise Overloaded(_TOO_LATE, _RETRY_AFTER) from None
 
     def give_back(self, count: int) -> None:
         """Give back what was taken."""

@@ -62,7 +62,7 @@ class DocumentReader:
         length = self._most if answer.length is UNKNOWN_LENGTH else answer.length
         try:
             if length > self._most:
-                raise UnreadableDocument(f"a document of more than {self._most} bytes")
+                raise _too_long(self._most)
             await self._memory.take(length, is_committed=is_committed)
         except BaseException:
             abandon(answer)
@@ -83,5 +83,11 @@ async def _body(answer: Answer, most: int, deadlines: Deadlines) -> bytes:
     deadline = deadlines.begin()
     try:
         return await deadline.wait(collect(answer, most))
+    except UnreadableDocument:
+        raise _too_long(most) from None
     finally:
         deadline.end()
+
+
+def _too_long(most: int) -> UnreadableDocument:
+    return UnreadableDocument(f"it has more than {most} bytes (--max-document)")

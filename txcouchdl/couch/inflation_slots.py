@@ -21,6 +21,10 @@ from txcouchdl.couch.tally import UNCOUNTED, Tally
 
 #: Seconds after which a client that was refused for want of a slot may well find one.
 _RETRY: Final = 5.0
+_TOO_LATE: Final = (
+    "no slot for a range of a compressed attachment was free in time "
+    "(--max-inflations, --max-inflations-per-address, --queue-timeout)"
+)
 
 
 class InflationSlots:
@@ -74,7 +78,7 @@ class InflationSlots:
 
     def _refuse(self, _result: object, _seconds: float) -> None:
         self._tally.overloaded()
-        raise Overloaded("as many ranges of compressed attachments are searched for as may be", _RETRY)
+        raise Overloaded(_TOO_LATE, _RETRY)
 
     def _grant(self) -> None:
         """Grant slots for as long as there is one for an address that waits."""

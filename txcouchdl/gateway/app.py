@@ -124,9 +124,11 @@ class Gateway:
         try:
             await self._serve(request)
         except DownloadError as error:
+            response = answer_for(error)
             if isinstance(error, UpstreamFailure):
-                _log.warn("no answer from CouchDB: {kind}: {error}", kind=type(error).__name__, error=error)
-            answer(plan_error(answer_for(error)), request)
+                kind = type(error).__name__
+                _log.warn("a request gets a {status}: {kind}: {error}", status=response.status, kind=kind, error=error)
+            answer(plan_error(response), request)
         except CancelledError:
             raise
         except Exception:

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from txcouchdl.couch.documents import Absence, Document
 from txcouchdl.couch.errors import BadUpstream, UnreadableDocument, UpstreamRefusedUs
-from txcouchdl.couch.names import AttachmentAddress, DocumentAddress
+from txcouchdl.couch.names import AttachmentAddress, DocumentAddress, document_path
 from txcouchdl.couch.route import Route, generation_of
 from txcouchdl.gateway.databases import AllowedDatabases
 from txcouchdl.gateway.decoys import Decoys
@@ -79,7 +79,8 @@ async def _current(route: Route, read: DocumentAddress, is_allowed: bool) -> Doc
         return await route.current_document(read.database, read.document_id)
     except UnreadableDocument as error:
         # A document that nobody can read, its token included, is for clients like one that is not there.
-        _log.warn("a document cannot be read: {error}", error=error)
+        path = document_path(read.database, read.document_id)
+        _log.warn("the document {path} cannot be read: {error}", path=path, error=error)
     except (BadUpstream, UpstreamRefusedUs):
         # Something in front of CouchDB may refuse a database that nobody knows.
         if is_allowed:

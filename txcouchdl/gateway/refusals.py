@@ -5,6 +5,7 @@ from typing import Final
 from txcouchdl.gateway.errors import ErrorAnswer
 from txcouchdl.gateway.plan import plan_error
 from txcouchdl.protocol.fields import LONGEST_NAME
+from txcouchdl.protocol.statuses import REASON_PHRASES
 
 TOO_SLOW: Final = ErrorAnswer(408, "request_timeout", "The request did not come in time.")
 BAD_REQUEST: Final = ErrorAnswer(400, "bad_request", "The request cannot be read, or its head is too long.")
@@ -27,5 +28,6 @@ def refusal(answer: ErrorAnswer, server: str, date: str) -> bytes:
         "Content-Length": str(len(answer.body)),
         "Connection": "close",
     }
-    lines = [f"HTTP/1.1 {answer.status} {answer.error}", *(f"{name}: {value}" for name, value in fields.items())]
+    phrase = REASON_PHRASES[answer.status].decode("ascii")
+    lines = [f"HTTP/1.1 {answer.status} {phrase}", *(f"{name}: {value}" for name, value in fields.items())]
     return "\r\n".join([*lines, "", ""]).encode("ascii") + answer.body

@@ -21,6 +21,7 @@ from twisted.web.server import Request
 from txcouchdl.gateway.description import Headers as Fields
 from txcouchdl.gateway.errors import INTERNAL_ERROR, ErrorAnswer, TooManyConnections
 from txcouchdl.gateway.tally import End
+from txcouchdl.protocol.statuses import REASON_PHRASES
 
 if TYPE_CHECKING:
     from txcouchdl.gateway.channel import GatewayChannel
@@ -148,7 +149,7 @@ class GatewayRequest(Request):
         if channel is None:
             # The client is gone.
             return
-        self.setResponseCode(status)
+        self.setResponseCode(status, REASON_PHRASES[status])
         self.startedWriting = 1
         lines = field_lines(fields)
         if length is not None:

@@ -94,5 +94,5 @@ class ResumeWait:
             raise error
         if not self._is_noted:
             self._is_noted = True
-            _log.info("a resumed download waits for CouchDB: {kind}: {error}", kind=type(error).__name__, error=error)
+            _log.info("a resumed download waits: {kind}: {error}", kind=type(error).__name__, error=error)
         await deferLater(self._clock, delay)

@@ -9,6 +9,7 @@ from twisted.python import usage
 
 from txcouchdl.exposed_files import exposed_files
 from txcouchdl.listening import check_endpoint, key_files
+from txcouchdl.options.idle_limits import idle_limits
 from txcouchdl.options.login import NodeUnreachable, check_login
 from txcouchdl.options.settling import settings_of
 from txcouchdl.options.sources import BadOption, in_environment, in_file, merged, on_command_line
@@ -54,7 +55,10 @@ class Options(usage.Options):
     def _check(self) -> None:
         for endpoint in self.settings.endpoints:
             check_endpoint(endpoint)
-        warnings = [*exposed_files((*self.settings.secret_files, *key_files(self.settings.endpoints)))]
+        warnings = [
+            *idle_limits(self.settings),
+            *exposed_files((*self.settings.secret_files, *key_files(self.settings.endpoints))),
+        ]
         for node in self.settings.nodes:
             try:
                 check_login(node)
