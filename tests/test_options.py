@@ -249,8 +249,8 @@ def test_help_names_every_option_and_its_default() -> None:
     others = ("trusted-proxy=", "behind-proxy", "cors-origin=", "inline=", "access-log=")
     assert all(f"--{option}" in text for option in others)
     for number in NUMBERS:
-        (line,) = [each for each in text.splitlines() if f" --{number.option}= " in each]
-        assert f"[default: {number.default}]" in line
+        (entry,) = [each for each in text.split("\n  -") if f"-{number.option}= " in each]
+        assert f"[default: {number.default}]" in " ".join(entry.split())
     assert "COUCHDL_STALL_TIMEOUT" in text
 
 

@@ -1,5 +1,8 @@
 """
-A reader at two terminals: in one the gateway, in the other a shell that does what a page says.
+A reader at two terminals: in one the gateway, in the other a second shell that does what a page says.
+
+The second shell knows nothing of the first one: a page that needs the gateway's commands there has to say where they
+are. The reader's directory is ``trial`` in a checkout whose virtual environment is that of the tests.
 
 Ports are other ones than the page has, so that readers do not meet. What was in the page's place is put back where
 something printed it.
@@ -60,7 +63,7 @@ def shell(directory: Path) -> Iterator[Shell]:
     """A shell in a directory, which is its home too."""
     (directory / ".curlrc").write_text(_CURLRC)
     known = {name: value for name, value in environment({}).items() if not name.startswith("COUCHD")}
-    path = f"{Path(sys.executable).parent}:{known['PATH']}"
+    path = ":".join(each for each in known["PATH"].split(":") if not (Path(each) / "couchdl").exists())
     process = subprocess.Popen(
         ["bash", "--noprofile", "--norc"],
         cwd=directory,
@@ -144,7 +147,8 @@ def _anywhere(shown: str) -> str:
 @contextmanager
 def reader(directory: Path) -> Iterator[Reader]:
     """A reader who begins with an empty directory."""
-    home = directory / "home"
-    home.mkdir()
+    home = directory / "checkout" / "trial"
+    home.mkdir(parents=True)
+    (home.parent / ".venv").symlink_to(Path(sys.executable).parent.parent)
     with ExitStack() as stack:
         yield Reader(stack.enter_context(shell(home)), stack)

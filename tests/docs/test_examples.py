@@ -99,6 +99,13 @@ def test_a_reader_sees_what_is_other_than_shown(
         someone.follow(Step(command, tuple(shown)), does_fail)
 
 
+def test_a_second_shell_has_not_the_path_of_the_first(tmp_path: Path) -> None:
+    with reader(tmp_path) as someone:
+        someone.follow(Step("couchdl --version", ("...not found",)), does_fail=True)
+        someone.follow(Step('PATH="$PWD/../.venv/bin:$PATH"', ()))
+        someone.follow(Step("couchdl --version", ("couchdl...",)))
+
+
 def test_a_reader_stays_in_one_shell(tmp_path: Path) -> None:
     with reader(tmp_path) as someone:
         someone.ports = {"8000": "12345"}

@@ -112,51 +112,111 @@ def _default(group: type[AttrsInstance], name: str) -> float:
 
 
 NUMBERS: Final = (
-    Number.of(UpstreamLimits, "stall_timeout", 1, 3600, "Seconds without a byte after which an answer counts as lost."),
     Number.of(
-        UpstreamLimits, "hedge_after", 0, 3600, "Seconds without a byte until a second node is asked too; 0 for never."
+        UpstreamLimits,
+        "stall_timeout",
+        1,
+        3600,
+        "Seconds without a byte after which a request to CouchDB counts as failed.",
     ),
-    Number.of(UpstreamLimits, "give_up", 2, 86400, "Seconds without a new byte after which a download is given up."),
     Number.of(
-        UpstreamLimits, "park_after", 0.1, 86400, "Seconds that a paused client keeps its connection to CouchDB."
+        UpstreamLimits,
+        "hedge_after",
+        0,
+        3600,
+        "With several nodes: seconds without a byte before a second node gets the same request. Only useful below "
+        "--stall-timeout; 0 disables it.",
     ),
-    Number.of(UpstreamLimits, "max_upstream", 1, 65535, "Exchanges with one CouchDB node at the same time."),
     Number.of(
-        UpstreamLimits, "max_inflations", 1, 65535, "Searches for ranges in compressed attachments at the same time."
+        UpstreamLimits,
+        "give_up",
+        2,
+        86400,
+        "Seconds without a new byte before a download is aborted; also how long a resumed download waits for "
+        "CouchDB. Must be more than --stall-timeout.",
     ),
-    Number.of(UpstreamLimits, "max_inflations_per_address", 1, 65535, "Such searches for one client's address."),
     Number.of(
-        UpstreamLimits, "queue_timeout", 0, 3600, "Seconds that a request waits for a place, a slot or document memory."
+        UpstreamLimits,
+        "park_after",
+        0.1,
+        86400,
+        "Seconds without a read after which a paused client holds no connection to CouchDB.",
     ),
-    Number.of(UpstreamLimits, "max_document", 65536, 2**30, "Bytes of the largest document, stubs included."),
-    Number.of(UpstreamLimits, "document_memory", 65536, 2**40, "Bytes of large documents that are read together."),
-    Number.of(ClientLimits, "max_connections", 1, 1000000, "Clients' connections at the same time."),
+    Number.of(
+        UpstreamLimits,
+        "max_upstream",
+        1,
+        65535,
+        "Requests to one CouchDB node at the same time. Further ones wait for --queue-timeout.",
+    ),
+    Number.of(
+        UpstreamLimits,
+        "max_inflations",
+        1,
+        65535,
+        "Searches for ranges in compressed attachments at the same time; only those that drop more than 1 MiB "
+        "count. Further ones wait for --queue-timeout.",
+    ),
+    Number.of(
+        UpstreamLimits, "max_inflations_per_address", 1, 65535, "Such searches at the same time for one client address."
+    ),
+    Number.of(
+        UpstreamLimits,
+        "queue_timeout",
+        0,
+        3600,
+        "Seconds that a request waits for --max-upstream, --max-inflations or --document-memory; then it gets a 503.",
+    ),
+    Number.of(
+        UpstreamLimits,
+        "max_document",
+        65536,
+        2**30,
+        "Largest document in bytes, attachment metadata included. A larger document gets a 403.",
+    ),
+    Number.of(
+        UpstreamLimits,
+        "document_memory",
+        65536,
+        2**40,
+        "Total bytes of documents over 64 KiB that may be read at the same time; at least --max-document. Further "
+        "reads wait for --queue-timeout.",
+    ),
+    Number.of(ClientLimits, "max_connections", 1, 1000000, "Client connections at the same time."),
     Number.of(
         ClientLimits,
         "max_connections_per_address",
         0,
         1000000,
-        "Connections of one address; 0 for a sixteenth of all, at least 8.",
+        "Connections of one client address at the same time; 0 for a sixteenth of --max-connections, but at least 8.",
     ),
     Number.of(ClientLimits, "header_timeout", 1, 3600, "Seconds from the first byte of a request to its last."),
-    Number.of(ClientLimits, "idle_timeout", 1, 86400, "Seconds that a connection may be open without a request."),
+    Number.of(ClientLimits, "idle_timeout", 1, 86400, "Seconds that a connection may stay open without a request."),
     Number.of(
-        ClientLimits, "client_timeout", 1, 604800, "Seconds that a client may take nothing of what waits for it."
+        ClientLimits, "client_timeout", 1, 604800, "Seconds a client may read nothing before its connection is closed."
     ),
-    Number.of(Settings, "guess_limit", 0, 1000000, "Wrong tokens a minute until an address has to wait; 0 for never."),
     Number.of(
-        Settings, "link_grace", 0, 31622400, "Seconds after its end that a link lets a download that began go on."
+        Settings,
+        "guess_limit",
+        0,
+        1000000,
+        "Wrong tokens a minute before new tokens from the same address must wait; 0 for no limit.",
+    ),
+    Number.of(
+        Settings, "link_grace", 0, 31622400, "Seconds after a link expires in which a started download may continue."
     ),
     Number.of(
         Settings,
         "access_log_max_size",
         0,
         1000000,
-        "Megabytes at which the access log's file is rotated; 0 for never.",
+        "Megabytes at which the file of --access-log is rotated; 0 for never.",
     ),
-    Number.of(Settings, "access_log_keep", 1, 1000, "Rotated files of the access log that are kept."),
-    Number.of(Settings, "drain", 0, 86400, "Seconds that downloads may go on once the service is to stop."),
-    Number.of(Settings, "workers", 0, 256, "Processes that answer; 0 for one on each core."),
+    Number.of(Settings, "access_log_keep", 1, 1000, "Number of rotated access log files to keep."),
+    Number.of(
+        Settings, "drain", 0, 86400, "Seconds that running downloads may continue after the first signal to stop."
+    ),
+    Number.of(Settings, "workers", 0, 256, "Processes that serve clients; 0 for one on each core."),
 )
 
 #: All of them, in the order in which people look for them.
@@ -166,7 +226,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         short="l",
         metavar="ENDPOINT",
         is_repeatable=True,
-        meaning="Twisted server endpoint where the gateway answers; repeatable.",
+        meaning="Twisted server endpoint on which the gateway listens; repeatable.",
         default=DEFAULT_LISTEN,
     ),
     Option(
@@ -183,7 +243,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         short="k",
         metavar="KEY",
         variable="DOWNLOAD_TOKEN_KEY_NAME",
-        meaning="Field with the secret; dots lead into objects.",
+        meaning="Document field that contains the secret; a dot separates the names of nested fields.",
         default=f"$DOWNLOAD_TOKEN_KEY_NAME, then {DEFAULT_KEY}",
     ),
     Option(
@@ -191,7 +251,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         metavar="GLOB",
         is_restriction=True,
         is_repeatable=True,
-        meaning="Database that may be read, as a shell pattern: music, media-*; repeatable.",
+        meaning="Database to serve, as a shell pattern: music, media-*; repeatable.",
         default="all of them",
     ),
     Option(
@@ -203,7 +263,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         name="store-listen",
         metavar="ENDPOINT",
-        meaning="Endpoint where the embedded store answers.",
+        meaning="Endpoint on which the embedded store listens.",
         default=DEFAULT_STORE_LISTEN,
     ),
     Option(
@@ -215,50 +275,50 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         name="link-secret-file",
         metavar="FILE",
-        meaning="File with a secret, without which nobody can sign an expiring link, whatever token he knows.",
+        meaning="File with a secret. Only programs that know it, and the token, can sign expiring links.",
     ),
     Option(
         name="trusted-proxy",
         metavar="ADDRESS",
         is_repeatable=True,
-        meaning='Proxy whose X-Forwarded-For, -Proto and -Host are believed: an address, a network or "unix"; '
+        meaning='Proxy whose X-Forwarded-For, -Proto and -Host the gateway trusts: an address, a network or "unix"; '
         "repeatable.",
     ),
     Option(
         name="behind-proxy",
         metavar=None,
-        meaning="A proxy on this machine stands in front: --trusted-proxy for 127.0.0.0/8, ::1 and unix.",
+        meaning="Trust a proxy on this machine: --trusted-proxy for 127.0.0.0/8, ::1 and unix.",
     ),
     Option(
         name="cors-origin",
         metavar="ORIGIN",
         is_repeatable=True,
-        meaning="Site whose pages may read what is sent: https://www.example.org, or * for all; repeatable.",
+        meaning="Site whose scripts may read responses: https://www.example.org, or * for all; repeatable.",
         default="none",
     ),
     Option(
         name="inline",
         metavar="TYPE",
         is_repeatable=True,
-        meaning="Media type that browsers are to show without a sandbox: application/pdf, text/html; repeatable.",
+        meaning="Media type that browsers may show without a sandbox: application/pdf, text/html; repeatable.",
     ),
     Option(
         name="admin-listen",
         metavar="ENDPOINT",
         is_repeatable=True,
-        meaning="Endpoint for /_metrics and /_up, which is for nobody but operators; repeatable.",
+        meaning="Endpoint for /_metrics and /_up. It has no password: keep it private; repeatable.",
         default="none",
     ),
     Option(
         name="access-log",
         metavar="FILE",
-        meaning="File for a line of each request; - for standard output.",
+        meaning="File with one line for each request; - for standard output.",
         default="the log",
     ),
     Option(
         name="access-log-format",
         metavar="FORMAT",
-        meaning="How these lines are written: combined or json.",
+        meaning="Format of these lines: combined or json.",
         default="combined",
     ),
     *NUMBERS,
@@ -266,12 +326,13 @@ OPTIONS: Final[tuple[Option, ...]] = (
         name="config",
         metavar="FILE",
         is_in_file=False,
-        meaning="TOML file with options, by their names here. The environment beats it, and the command line both.",
+        meaning="TOML file with options, under the same names. Environment variables override it; the command line "
+        "overrides both.",
     ),
     Option(
         name="check",
         metavar=None,
         is_in_file=False,
-        meaning="Say whether all of this is in order, and end.",
+        meaning="Check all options, then exit without serving.",
     ),
 )
