@@ -16,6 +16,7 @@ import pytest
 from twisted.logger import formatEvent
 
 from tests.gateway.house import TOKEN, Answer, Client, House, logged, read_answer
+from tests.metrics.reading import counted
 from tests.scripted import Asked, Doc, Mark, Script, Stored, answer
 from txcouchdl.couch.document_memory import DocumentMemory
 from txcouchdl.couch.documents import SMALL_DOCUMENT, Document
@@ -103,6 +104,13 @@ def test_the_largest_document_is_an_option(length: int, status: int, is_chunked:
     # Of one that says that it is too long, nothing is read.
     _, far = next(pair for pair in house.network.connections if pair[1].address.port == 5984)
     assert status == 200 or far.delivered < (2 * MIB if is_chunked else 200_000)
+
+
+def test_a_right_token_for_a_document_that_is_too_large_is_a_wrong_guess() -> None:
+    """The gateway does not read such a document, and cannot know that the token is right."""
+    house = house_of(1, MIB + 1, max_document=MIB)
+    assert [house.ask(f"/db/0/f?token={TOKEN}").status for _ in range(3)] == [FORBIDDEN] * 3
+    assert counted(house.table)["wrong_tokens_total"] == 3
 
 
 # --- memory -------------------------------------------------------------------------------------------------

@@ -196,6 +196,23 @@ def test_no_head_in_time(name: str) -> None:
     assert house.network.open_connections(5984) <= 1
 
 
+def test_a_single_node_that_stays_silent_counts_as_down() -> None:
+    """The first request waits for ``--stall-timeout``. Later ones wait for ``/_up``: 5 s at most."""
+    house = House(dict(STORED), limits=LIMITS)
+    house.node.faults = lambda asked: [Mark.SILENCE]
+    house.node.up = [Mark.SILENCE]
+    client = house.send(f"/db/doc/identity?token={TOKEN}")
+    house.network.run()
+    house.network.pass_time(LIMITS.stall_timeout + 1)
+    assert client.received.startswith(b"HTTP/1.1 504 ")
+    house.network.pass_time(6)
+    for _ in range(3):
+        later = house.send(f"/db/doc/identity?token={TOKEN}")
+        house.network.run()
+        house.network.pass_time(6)
+        assert later.received.startswith(b"HTTP/1.1 503 ")
+
+
 def test_a_head_and_then_silence_is_a_504_too() -> None:
     house = house_with(None)
     head, body = head_and_body(house, "identity", None)
