@@ -536,7 +536,7 @@ def test_a_store_that_another_process_has_open(large: Served, tmp_path: Path) ->
 
 
 def test_a_damaged_admin_file(tmp_path: Path) -> None:
-    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir").mkdir(mode=0o700)
     (tmp_path / "dir" / "admin").write_text("no-colon-but-a-pa55word\n")
     (tmp_path / "dir" / "admin").chmod(0o600)
     [line] = complaints(tmp_path, "--store", "dir", "--store-listen", ANY_PORT, "--listen", ANY_PORT)
