@@ -522,7 +522,7 @@ def test_who_is_new_has_time_as_long_as_few_are() -> None:
 
 
 def test_too_many_that_leave() -> None:
-    """Beyond some, a new connection is dropped, though another could give its place up."""
+    """A connection that rests gives its place all the same: it leaves at once."""
     house = house_of(3, 3)
     clients = [busy(house, f"192.0.2.{number}") for number in range(3)]
     refused = []
@@ -532,11 +532,9 @@ def test_too_many_that_leave() -> None:
         house.network.run()
     assert all(door(each).is_connected for each in refused)
     assert taken(house, clients[0]).is_whole
-    dropped = newcomer(house)
-    assert (dropped.is_closed, dropped.received, clients[0].is_closed) == (True, b"", False)
-    house.network.pass_time(6)
-    resting(house)
-    assert clients[0].is_closed
+    served = resting(house)
+    assert (served.is_closed, clients[0].is_closed) == (False, True)
+    assert all(door(each).is_connected for each in refused)
 
 
 STEPS = st.tuples(

@@ -227,6 +227,19 @@ def test_who_has_begun_the_next_request_does_not_give_way() -> None:
     assert answer_to(newcomer(house)).status == 503
 
 
+def test_clients_that_send_half_a_request_each_keep_nobody_out(lingering: None) -> None:
+    """They get a 503, and stay. When too many of them leave already, further ones are cut off."""
+    house = house_of(16)
+    for _ in range(60):
+        newcomer(house).transport.write(b"GET /db/doc/f HTTP/1.1\r\nX: ")
+        house.network.run()
+        house.network.elapse(0.1)
+    client = newcomer(house)
+    client.transport.write(request("f"))
+    house.network.run()
+    assert answer_to(client).status == 200
+
+
 def test_one_limit_for_all_endpoints() -> None:
     house = house_of(2)
     other = GatewaySite(house.gateway.app.resource(), house.network, house.connections, house.log.append)

@@ -318,13 +318,15 @@ class GatewayChannel(HTTPChannel):
         """Whether a response is under way, its last bytes included if the connection closes behind them."""
         return bool(self._handlingRequest)
 
-    def give_way(self, answer: ErrorAnswer) -> None:
+    def give_way(self, answer: ErrorAnswer | None) -> None:
         """
         Close a connection that has no request under way.
 
-        :param answer: to a request of which a part has come.
+        :param answer: to a request of which a part has come; ``None`` to cut the connection off instead.
         """
-        if self._deadline is not None:
+        if self._deadline is not None and answer is None:
+            self.drop()
+        elif self._deadline is not None and answer is not None:
             self.refuse(answer)
         else:
             self.give_up_after(_LINGER)

@@ -17,8 +17,9 @@ they drive out all that rest. When an address has as many connections as it may 
 another of that address, by the same rules.
 
 If there is none to take the place of, the new connection is refused. That one, or the one whose place it took, *leaves*
-for a moment, outside the places, so that what they were sent arrives. They are few, and beyond that a new connection is
-dropped without a word.
+for a moment, outside the places, so that what they were sent arrives. Few leave at the same time. Beyond that, a
+connection that is refused is cut off without an answer, and so is one that gives its place and has sent a part of a
+request.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -118,7 +119,9 @@ class Connections:
         :param answer: to the one that leaves, if it has a request or may have one.
         """
         most = most_leaving(self.limits.max_connections)
-        if len(self._leaving) < most and self._evict_one(evictable, answer):
+        # Where too many leave already, one more gets no answer: clients that send half a request each, and do not leave,
+        # would keep all others out.
+        if self._evict_one(evictable, answer if len(self._leaving) < most else None):
             self._serve(channel, address)
         # What one crowded address is refused leaves half of these to the others.
         elif len(self._leaving) >= (most // 2 if answer is TOO_MANY_CONNECTIONS else most):
@@ -154,10 +157,11 @@ class Connections:
 
     # Who gives way.
 
-    def _evict_one(self, evictable: Iterable["GatewayChannel"], answer: ErrorAnswer) -> bool:
+    def _evict_one(self, evictable: Iterable["GatewayChannel"], answer: ErrorAnswer | None) -> bool:
         """
         Close the first connection that has nothing left to send.
 
+        :param answer: to a request of which a part has come; ``None`` to cut such a connection off.
         :return: whether there was one.
         """
         senders: set[object] | None = None
