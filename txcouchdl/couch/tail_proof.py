@@ -6,14 +6,15 @@ exactly as many bytes as are missing (FINDINGS, section 0, point 1; seen with re
 length and ends in a close, like a whole one.
 
 So a tail in which such a text could begin proves nothing by itself. It is read again, on another connection. Content
-repeats; an error text does not, because each carries a request id and a date of its own. Two reads that agree prove the
-tail.
+repeats; an error text of CouchDB does not, because each carries a request id and a date of its own. Two reads that agree
+prove the tail.
 
 A cut connection may deliver a part of the text only, down to its first letter. Any tail that ends in a beginning of
 ``HTTP/1.`` is therefore in doubt as well. One random tail in 256 is, and costs one short read.
 
-One input remains that this cannot tell: two connections, one after the other, that are cut behind the same byte of an
-error text, before its request id.
+Two inputs remain that this cannot tell from content: two connections, one after the other, that are cut behind the same
+byte of an error text, before its request id; and a proxy that writes the same text, without a date or an id, into two
+bodies, one after the other, each time with exactly as many bytes as are missing.
 """
 
 import hashlib

@@ -119,8 +119,8 @@ class Connections:
         :param answer: to the one that leaves, if it has a request or may have one.
         """
         most = most_leaving(self.limits.max_connections)
-        # Where too many leave already, one more gets no answer: clients that send half a request each, and do not leave,
-        # would keep all others out.
+        # Where too many leave already, one more gets no answer: clients that send half a request each, and stay, would
+        # keep all others out.
         if self._evict_one(evictable, answer if len(self._leaving) < most else None):
             self._serve(channel, address)
         # What one crowded address is refused leaves half of these to the others.
