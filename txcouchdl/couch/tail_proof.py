@@ -6,7 +6,7 @@ exactly as many bytes as are missing (FINDINGS, section 0, point 1; seen with re
 length and ends in a close, like a whole one.
 
 So a tail in which such a text could begin proves nothing by itself. It is read again, on another connection. Content
-repeats; an error text of CouchDB does not, because each carries a request id and a date of its own. Two reads that agree
+repeats; an error text of CouchDB does not: each has a request id and a date of its own. Two reads that agree
 prove the tail.
 
 A cut connection may deliver a part of the text only, down to its first letter. Any tail that ends in a beginning of
