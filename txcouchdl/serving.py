@@ -102,6 +102,7 @@ class Serving:
             write_line,
             self._counts,
             self._settings.access_log_format,
+            self._settings.origins,
         )
 
     def _tell_connections(self, count: int) -> None:

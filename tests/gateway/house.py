@@ -156,7 +156,14 @@ class House:
         self.connections = Connections(client_limits, self.network, counts.connections, proxies)
         up = Up(Readiness(self.cluster.clients, self.network))
         resource = Entrance(self.gateway.app.resource(), up.app.resource())
-        self.site = GatewaySite(resource, self.network, self.connections, self.log.append, counts)
+        self.site = GatewaySite(
+            resource,
+            self.network,
+            self.connections,
+            self.log.append,
+            counts,
+            origins=AllowedOrigins.parse(origins),
+        )
         if is_direct:
             self.site.plain = lambda transport: transport  # type: ignore[method-assign]
         self.network.listen(GATEWAY_PORT, self.site)

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request, datetimeToString
 
 from txcouchdl.gateway.errors import ErrorAnswer
+from txcouchdl.gateway.facts import field_of
 from txcouchdl.gateway.heads import PlainHead, parse_plain
 from txcouchdl.gateway.refusals import BAD_REQUEST, LONG_NAME, TOO_SLOW, refusal
 from txcouchdl.gateway.sending import Sending
@@ -215,7 +216,7 @@ class GatewayChannel(HTTPChannel):
         self._lift_deadline()
         transport = cast(ITCPTransport, self.transport)
         date = datetimeToString().decode("ascii")
-        self.write(refusal(answer, self.site.server, date))
+        self.write(refusal(answer, self.site.server, date, self.site.origins.fields(self._origin)))
         self.site.log_refusal(transport.getPeer(), answer)
         # Lines are read one after the other out of what has come already.
         self.dataReceived = self.lineReceived = self.rawDataReceived = _drop  # type: ignore[method-assign]
@@ -227,6 +228,11 @@ class GatewayChannel(HTTPChannel):
             transport.loseConnection()
         else:
             transport.loseWriteConnection()
+
+    @property
+    def _origin(self) -> str | None:
+        """The Origin field of the request that is being read, if it and the line behind it have come."""
+        return field_of(cast("GatewayRequest", self.requests[-1]).fields, b"origin") if self.requests else None
 
     # The ends of requests and of connections.
 

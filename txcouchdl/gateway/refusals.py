@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from txcouchdl.gateway.description import Headers
 from txcouchdl.gateway.errors import ErrorAnswer
 from txcouchdl.gateway.plan import plan_error
 from txcouchdl.protocol.fields import LONGEST_NAME
@@ -15,16 +16,18 @@ LONG_NAME: Final = ErrorAnswer(
 OVERLOADED: Final = ErrorAnswer(503, "service_unavailable", "There are too many connections.", (("Retry-After", "5"),))
 
 
-def refusal(answer: ErrorAnswer, server: str, date: str) -> bytes:
+def refusal(answer: ErrorAnswer, server: str, date: str, more: Headers = ()) -> bytes:
     """
     The whole response, which is the connection's last.
 
     :param server: the value of the Server field; ``date`` that of the Date field.
+    :param more: further fields.
     """
     fields = {
         "Server": server,
         "Date": date,
         **dict(plan_error(answer).headers),
+        **dict(more),
         "Content-Length": str(len(answer.body)),
         "Connection": "close",
     }

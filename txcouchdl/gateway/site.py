@@ -20,6 +20,7 @@ from txcouchdl.couch.wire.sockets import plain_socket
 from txcouchdl.gateway.access_log import LineFormat, line_writer
 from txcouchdl.gateway.channel import GatewayChannel
 from txcouchdl.gateway.connections import Connections
+from txcouchdl.gateway.cors import AllowedOrigins
 from txcouchdl.gateway.errors import ErrorAnswer
 from txcouchdl.gateway.request import GatewayRequest
 from txcouchdl.gateway.tally import UNCOUNTED, Tally
@@ -34,6 +35,7 @@ class GatewaySite(Site):
     :param connections: those of all endpoints.
     :param write_line: takes the lines of the access log, written out. Without one they are events of the log.
     :param line_format: how they are written.
+    :ivar origins: sites whose pages may read what is sent, refusals of requests that cannot be read included.
     :ivar tally: is told of each request, and of what is sent.
     :ivar server: the value of the Server field.
     """
@@ -49,6 +51,7 @@ class GatewaySite(Site):
         write_line: Callable[[str], object] | None = None,
         tally: Tally = UNCOUNTED,
         line_format: LineFormat = LineFormat.COMBINED,
+        origins: AllowedOrigins | None = None,
     ) -> None:
         super().__init__(
             resource,
@@ -60,6 +63,7 @@ class GatewaySite(Site):
         )
         self.connections = connections
         self.tally = tally
+        self.origins = origins or AllowedOrigins()
         self._clock = reactor
         self._write_line: Callable[[Any], object] = _log_line if write_line is None else write_line
         self._lines = line_writer(line_format, is_for_events=write_line is None)

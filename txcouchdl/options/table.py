@@ -293,7 +293,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
         name="cors-origin",
         metavar="ORIGIN",
         is_repeatable=True,
-        meaning="Site whose scripts may read responses: https://www.example.org, or * for all; repeatable.",
+        meaning="Site whose scripts may read responses: https://www.example.org, https://*.example.org for all names "
+        "below a domain, null, or * for all; repeatable.",
         default="none",
     ),
     Option(
