@@ -149,6 +149,7 @@ PURE = {
     "txcouchdl.short_cache",
     "txcouchdl.cli.durations",
     "txcouchdl.gateway.cors",
+    "txcouchdl.gateway.credentials",
     "txcouchdl.gateway.databases",
     "txcouchdl.gateway.decoys",
     "txcouchdl.gateway.description",

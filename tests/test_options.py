@@ -542,6 +542,13 @@ def test_what_is_no_origin_and_no_type(option: str, text: str, monkeypatch: pyte
     assert f" {variable}: 'x y' is no " in refusal()
 
 
+def test_passwords_are_asked_for_only_if_an_option_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not settings().asks_password
+    assert settings("--ask-password").asks_password
+    monkeypatch.setenv("COUCHDL_ASK_PASSWORD", "1")
+    assert settings().asks_password
+
+
 def test_behind_a_proxy_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     proxies = settings("--behind-proxy").proxies
     assert proxies == TrustedProxies.parse(["127.0.0.0/8", "::1", "unix"])

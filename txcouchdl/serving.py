@@ -86,6 +86,7 @@ class Serving:
             origins=settings.origins,
             presentation=settings.presentation,
             databases=settings.databases,
+            asks_password=settings.asks_password,
             links=LinkRule(settings.link_secret, settings.link_grace),
             most_waiting=settings.clients.most_waiting,
         )

@@ -68,6 +68,7 @@ class Settings:
     :ivar link_secret: what it takes, beside a token, to sign a link; ``None`` if the token is enough.
     :ivar link_secret_file: an absolute path: where that secret comes from.
     :ivar config_file: an absolute path: where options come from.
+    :ivar asks_password: whether clients that show no secret are asked for a password.
     :ivar link_grace: seconds after its end that a link lets go on what began before.
     :ivar admin_listen: endpoints for operators.
     :ivar access_log: the file of its lines; ``-`` for standard output, ``None`` where they are events of the log.
@@ -96,6 +97,7 @@ class Settings:
     # What it says is in the other fields.
     config_file: str | None = field(default=None, eq=False)
     link_grace: float = LINK_GRACE
+    asks_password: bool = False
     admin_listen: tuple[str, ...] = ()
     access_log: str | None = None
     access_log_format: LineFormat = LineFormat.COMBINED

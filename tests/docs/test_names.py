@@ -27,16 +27,20 @@ OF_THE_COMMAND = {
 }
 #: Options of twistd, curl, the benchmarks and others that prose speaks of.
 OF_OTHERS = {
+    "--anyauth",
+    "--auth-no-challenge",
     "--build-arg",
     "--chroot",
     "--content-disposition",
     "--gid",
     "--logfile",
+    "--password",
     "--pidfile",
     "--quick",
     "--retry",
     "--rounds",
     "--uid",
+    "--user",
 }
 VARIABLES = {
     *(option.variable for option in OPTIONS),

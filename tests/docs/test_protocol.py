@@ -47,7 +47,7 @@ def test_statuses() -> None:
 
 
 def test_fields_of_requests() -> None:
-    code = "".join((GATEWAY / name).read_text("utf-8") for name in ("app.py", "facts.py"))
+    code = "".join((GATEWAY / name).read_text("utf-8") for name in ("app.py", "facts.py", "credentials.py"))
     read = set(re.findall(r'(?:field_?of|_field|fields\.get)\((?:\w+(?:\.\w+)*, )?b"([a-z-]+)"', code))
     assert len(read) > 8
     assert terms("Fields of a request") == read
@@ -84,6 +84,7 @@ def answers() -> Iterator[Answer]:
     yield house.ask("/db/doc/f.txt?token=wrong")
     house.node.docs.clear()
     yield house.ask(FILE)
+    yield House(asks_password=True).ask("/db/doc/f.txt")
 
 
 def test_fields_of_answers() -> None:

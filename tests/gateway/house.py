@@ -126,6 +126,7 @@ class House:
         links: LinkRule | None = None,
         guess_limit: int = GUESS_LIMIT,
         max_waiting: int = MAX_WAITING,
+        asks_password: bool = False,
     ) -> None:
         self.network = Network()
         docs = {"/db/doc": Doc({token_key: TOKEN}, attachments or {})}
@@ -150,6 +151,7 @@ class House:
             presentation=Presentation.parse(inline),
             databases=AllowedDatabases.parse(databases),
             links=links,
+            asks_password=asks_password,
             most_waiting=client_limits.most_waiting,
         )
         self.log: list[str] = []

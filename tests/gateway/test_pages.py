@@ -200,7 +200,7 @@ def _plan(names: list[str], facts: PageFacts | None = None, base: str = "") -> D
 def test_a_link_leads_to_its_attachment_with_all_that_it_needs(
     name: str, token: bytes, rev: str | None, is_pinning: bool
 ) -> None:
-    facts = PageFacts(token, token, rev, is_pinning=is_pinning)
+    facts = PageFacts(token, token, rev=rev, is_pinning=is_pinning)
     (told,) = _data([name], facts, "https://h/db/doc/")["attachments"]
     if told["url"] is None:
         assert name in {"", ".", ".."} or "" in name.split("/")
@@ -427,7 +427,7 @@ def test_a_page_reads_the_document_and_nothing_else(house: House) -> None:
 def test_caches_know_that_there_are_two_pages_and_many_sites() -> None:
     house = House({"film.mp4": FILM}, origins=["https://a.example"])
     answer = page(house, headers={"Origin": "https://a.example"})
-    assert answer["Vary"] == "Accept, Origin"
+    assert answer["Vary"] == "Accept, Authorization, Origin"
     assert answer["Access-Control-Allow-Origin"] == "https://a.example"
 
 

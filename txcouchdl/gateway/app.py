@@ -31,6 +31,7 @@ from txcouchdl.couch.source import PinnedAttachment
 from txcouchdl.couch.steps import at_once
 from txcouchdl.gateway.access_log import ClientAddress
 from txcouchdl.gateway.cors import AllowedOrigins
+from txcouchdl.gateway.credentials import IN_FIELDS, WITHOUT_TOKEN, Place, realm_of
 from txcouchdl.gateway.databases import AllowedDatabases
 from txcouchdl.gateway.delivery import answer, break_off, tell
 from txcouchdl.gateway.description import Presentation
@@ -43,6 +44,7 @@ from txcouchdl.gateway.errors import (
     NoAddress,
     NoSuchAttachment,
     NoSuchRevision,
+    PasswordNeeded,
     answer_for,
 )
 from txcouchdl.gateway.facts import facts_of, field_of, page_facts_of
@@ -76,6 +78,7 @@ class Gateway:
     :param presentation: how browsers are to show it.
     :param databases: which of them may be read; by default all.
     :param links: which links open what.
+    :param asks_password: whether clients that show no secret are asked for a password.
     :param most_waiting: requests that resume a download, and may wait for CouchDB at the same time.
     :ivar app: the Klein app; its resource expects the requests of :class:`~txcouchdl.gateway.site.GatewaySite`.
     """
@@ -94,6 +97,7 @@ class Gateway:
         presentation: Presentation | None = None,
         databases: AllowedDatabases | None = None,
         links: LinkRule | None = None,
+        asks_password: bool = False,
         most_waiting: int = ClientLimits().most_waiting,
     ) -> None:
         self._cluster = cluster
@@ -102,8 +106,10 @@ class Gateway:
         self._limiter = limiter or RateLimiter(GUESS_LIMIT, clock)
         self._proxies = proxies or TrustedProxies()
         self._origins = origins or AllowedOrigins()
+        self._is_for_own_pages = self._origins.has_none
         self._opener = DocumentOpener(databases or AllowedDatabases())
         self._links = links or LinkRule()
+        self._asks_password = asks_password
         self._learned = LearnedIdentities()
         self._inflation = Inflation.of(cluster.limits, clock, cluster.tally)
         self._responder = Responder(
@@ -143,12 +149,12 @@ class Gateway:
         forwarded_for = _field(request, b"x-forwarded-for")
         client = self._proxies.client_of(peer, forwarded_for)
         request.client = ClientAddress(client)
-        origin = _field(request, b"origin")
-        tell(self._origins.fields(origin), request)
+        if not self._is_for_own_pages:
+            tell(self._origins.fields(_field(request, b"origin")), request)
         if forwarded_for is not None:
             request.count_for(client)
         if request.method == b"OPTIONS":
-            answer(plan_options(self._origins.preflight_fields(origin)), request)
+            answer(plan_options(self._origins.preflight_fields(_field(request, b"origin"))), request)
             return
         if request.method not in {b"GET", b"HEAD"}:
             raise MethodNotAllowed
@@ -156,9 +162,12 @@ class Gateway:
         address = _address(path)
         if isinstance(address, DocumentAddress):
             facts = page_facts_of(query, request.fields)
+            _tell_dependence(facts.place, request)
             await self._serve_page(request, address, facts, self._site_of(request, peer))
         else:
             asked = facts_of(request.method, query, request.fields, request.clientproto)
+            if b"authorization" in request.fields:
+                _tell_dependence(asked.place, request)
             wait = self._waits.of(asked)
             if wait is None:
                 await self._serve_as_it_is(request, address, asked)
@@ -254,11 +263,12 @@ class Gateway:
         :raises Forbidden: if neither does.
         :raises TooManyGuesses: if the client has sent too many that do not, and this one is not known to be right.
         """
+        where = address.document if isinstance(address, AttachmentAddress) else address
         link = None if shown.token else shown.link
         secret = shown.token if link is None else link.signature
         phase = Phase.OPEN if link is None else self._links.phase(link, self._clock.seconds())
         if not secret or phase is Phase.OVER:
-            raise Forbidden
+            raise self._refusal(shown, where)
 
         def opens(document: Document | None) -> bool:
             fields = None if document is None else document.fields
@@ -266,12 +276,17 @@ class Gateway:
                 return self._rule.allows(fields, secret)
             return self._links.is_signed(link, address, self._rule.secrets(fields))
 
-        where = address.document if isinstance(address, AttachmentAddress) else address
         with await self._limiter.admit(request.client.host, where, secret):
             document = await self._opener.open(route, address, opens)
             if document is None:
-                raise Forbidden
+                raise self._refusal(shown, where)
         return document, phase
+
+    def _refusal(self, shown: RequestFacts | PageFacts, address: DocumentAddress) -> Forbidden:
+        """Return the refusal. It depends on what the request shows and on its address, never on what there is."""
+        if not (self._asks_password and shown.place in WITHOUT_TOKEN):
+            return Forbidden()
+        return PasswordNeeded(realm_of(address))
 
 
 def _is_another(rev: str, current: Document) -> bool:
@@ -296,6 +311,13 @@ def _address(path: bytes) -> AttachmentAddress | DocumentAddress:
         raise NoAddress from None
     except BadAddress:
         raise BadTarget from None
+
+
+def _tell_dependence(place: Place, request: GatewayRequest) -> None:
+    """Tell caches that the answer depends on the Authorization field, if the secret is in it."""
+    if place in IN_FIELDS:
+        others = request.responseHeaders.getRawHeaders("Vary", [])
+        tell((("Vary", ", ".join([*others, "Authorization"])),), request)
 
 
 def _field(request: GatewayRequest, name: bytes) -> str | None:

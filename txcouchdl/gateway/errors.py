@@ -35,6 +35,18 @@ class Forbidden(Refusal):
     """No right token, for whatever reason: there may be no such document."""
 
 
+class PasswordNeeded(Forbidden):
+    """
+    The same for a client that is to be asked for a password: it has shown no secret, or a wrong password.
+
+    :ivar realm: of the document, which may not exist.
+    """
+
+    def __init__(self, realm: str) -> None:
+        super().__init__()
+        self.realm = realm
+
+
 class TooManyGuesses(Refusal):
     """
     A secret that is not compared: its address has sent too many wrong ones, and too many requests of it wait already.
@@ -104,8 +116,10 @@ _OUTAGES = frozenset({503, 504})
 _BAD_GATEWAY = "CouchDB did not answer as it should."
 
 # The reason of the 403 is couchdb_download_token's, to the letter: programs may look for it.
+_FORBIDDEN = "Incorrect download token or unexisting document or database"
 _TABLE: dict[type[DownloadError], ErrorAnswer] = {
-    Forbidden: ErrorAnswer(403, "forbidden", "Incorrect download token or unexisting document or database"),
+    Forbidden: ErrorAnswer(403, "forbidden", _FORBIDDEN),
+    PasswordNeeded: ErrorAnswer(401, "unauthorized", _FORBIDDEN),
     TooManyGuesses: ErrorAnswer(429, "too_many_requests", "Too many incorrect download tokens from this address."),
     # It is the address' doing, and not ours: a proxy in front must not take the gateway for broken because of it.
     TooManyConnections: ErrorAnswer(
@@ -146,6 +160,8 @@ def answer_for(error: DownloadError) -> ErrorAnswer:
     ``retry_after``, tells it.
     """
     told = next(_TABLE[kind] for kind in type(error).__mro__ if kind in _TABLE)
+    if isinstance(error, PasswordNeeded):
+        return evolve(told, headers=(("WWW-Authenticate", f'Basic realm="{error.realm}", charset="UTF-8"'),))
     retry_after: float | None = getattr(error, "retry_after", None)
     return told if retry_after is None else _with_retry_after(told, retry_after)
 

@@ -1,16 +1,12 @@
 """From a request to facts: what a client says, parsed once, strictly, at the edge."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
+from txcouchdl.gateway.credentials import Fields, token_of
 from txcouchdl.gateway.links import SignedLink, parse_link
 from txcouchdl.gateway.pages import PageFacts, wants_html
 from txcouchdl.gateway.plan import RequestFacts
-
-_BEARER = b"bearer "
-
-#: The fields of a request, each with the values of its lines, by names in lower case.
-Fields = Mapping[bytes, Sequence[bytes]]
 
 
 def facts_of(method: bytes, query: bytes, fields: Fields, protocol: bytes = b"HTTP/1.1") -> RequestFacts:
@@ -20,10 +16,12 @@ def facts_of(method: bytes, query: bytes, fields: Fields, protocol: bytes = b"HT
     :param protocol: name and version, as in the request line.
     """
     parameters = parse_query(query)
+    place, token = token_of(parameters, fields)
     return RequestFacts(
         method=method.decode("latin-1"),
         needs_length=method == b"GET" and protocol != b"HTTP/1.1",
-        token=_token(parameters, fields),
+        token=token,
+        place=place,
         link=_link(parameters),
         rev=_parameter(parameters, b"rev"),
         digest=_parameter(parameters, b"digest"),
@@ -38,8 +36,10 @@ def facts_of(method: bytes, query: bytes, fields: Fields, protocol: bytes = b"HT
 def page_facts_of(query: bytes, fields: Fields) -> PageFacts:
     """The facts of a request for a document's page; parameters as :func:`facts_of` has them."""
     parameters = parse_query(query)
+    place, token = token_of(parameters, fields)
     return PageFacts(
-        token=_token(parameters, fields),
+        token=token,
+        place=place,
         token_in_address=next(iter(parameters.get(b"token", [])), None),
         link=_link(parameters),
         rev=_parameter(parameters, b"rev"),
@@ -62,20 +62,9 @@ def _decoded(part: bytes) -> bytes:
     return unquote_to_bytes(part.replace(b"+", b" ")) if b"%" in part or b"+" in part else part
 
 
-def _token(parameters: dict[bytes, list[bytes]], fields: Fields) -> bytes | None:
-    """The secret that is shown: ``?token=``, or else a Bearer token (RFC 6750). One, or it is none."""
-    shown = parameters.get(b"token") or _bearer_tokens(fields)
-    return shown[0] if len(shown) == 1 else None
-
-
 def _link(parameters: dict[bytes, list[bytes]]) -> SignedLink | None:
     """Where a token is shown, right or wrong, or two of them, it is that which counts."""
     return parse_link(parameters) if b"signature" in parameters and b"token" not in parameters else None
-
-
-def _bearer_tokens(fields: Fields) -> list[bytes]:
-    credentials = fields.get(b"authorization", ())
-    return [each[len(_BEARER) :].strip() for each in credentials if each[: len(_BEARER)].lower() == _BEARER]
 
 
 def _parameter(parameters: dict[bytes, list[bytes]], name: bytes) -> str | None:

@@ -17,6 +17,7 @@ from werkzeug.http import parse_accept_header
 from txcouchdl.couch.documents import AttachmentStub, BadDocument, Document
 from txcouchdl.couch.names import AttachmentAddress, DocumentAddress, is_linkable, quote_segment
 from txcouchdl.couch.steps import Steps
+from txcouchdl.gateway.credentials import Place
 from txcouchdl.gateway.description import SAFETY, Description, representation_digests
 from txcouchdl.gateway.errors import ErrorAnswer
 from txcouchdl.gateway.links import SignedLink
@@ -49,7 +50,7 @@ class PageFacts:
     """
     What a client asked for that wants a document's page.
 
-    :ivar token: as :class:`~txcouchdl.gateway.plan.RequestFacts` has it; so ``rev``.
+    :ivar token: as :class:`~txcouchdl.gateway.plan.RequestFacts` has it; so ``place`` and ``rev``.
     :ivar token_in_address: the token, if it was shown there.
     :ivar skip: ``?skip=``, how many attachments to leave out at the beginning; ``None`` if not given.
     :ivar is_pinning: whether links are to lead to these bytes or to none.
@@ -59,6 +60,7 @@ class PageFacts:
 
     token: bytes | None = field(default=None, repr=False)
     token_in_address: bytes | None = field(default=None, repr=False)
+    place: Place = Place.NOWHERE
     rev: str | None = None
     skip: str | None = None
     is_pinning: bool = False
@@ -138,7 +140,7 @@ def _plan(content_type: str, body: bytes, *more: tuple[str, str]) -> DeliveryPla
         ("Content-Type", content_type),
         # It is made anew each time, and one address has two forms.
         ("Cache-Control", "private, no-cache"),
-        ("Vary", "Accept, Origin"),
+        ("Vary", "Accept, Authorization, Origin"),
         ("X-Robots-Tag", "noindex"),
         *more,
         *SAFETY,

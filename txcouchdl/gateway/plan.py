@@ -13,6 +13,7 @@ from attrs import field, frozen
 from txcouchdl.couch.documents import AttachmentStub, Storage
 from txcouchdl.couch.runs import ascending_runs
 from txcouchdl.couch.shared_decoding import MOST_COLLECTED
+from txcouchdl.gateway.credentials import Place
 from txcouchdl.gateway.description import SAFETY, Description, Headers, Presentation, is_pin
 from txcouchdl.gateway.errors import ALLOWED_METHODS, ErrorAnswer
 from txcouchdl.gateway.links import SignedLink
@@ -43,6 +44,7 @@ class RequestFacts:
 
     :ivar needs_length: whether the client can tell the end of a body by its length only (HTTP/1.0).
     :ivar token: shown as a secret, decoded; ``None`` if none was, or several were.
+    :ivar place: where the token or the link was shown.
     :ivar link: shown instead of a secret; ``None`` if none was, or none that can be right.
     :ivar rev: ``?rev=``, or ``None`` if not given.
     :ivar digest: ``?digest=``, the digest that the attachment is to have; ``None`` if not given.
@@ -54,6 +56,7 @@ class RequestFacts:
     method: str
     needs_length: bool = False
     token: bytes | None = field(default=None, repr=False)
+    place: Place = Place.NOWHERE
     link: SignedLink | None = None
     rev: str | None = None
     digest: str | None = None

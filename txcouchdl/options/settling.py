@@ -53,6 +53,7 @@ def settings_of(said: Said) -> Settings:
         proxies=_trusted(said),
         origins=_parsed(AllowedOrigins.parse, said, "cors-origin"),
         presentation=_parsed(Presentation.parse, said, "inline"),
+        asks_password=_is_on(said, "ask-password"),
         admin_listen=_endpoints(said, "admin-listen"),
         access_log=said["access-log"].text if "access-log" in said else None,
         access_log_format=_line_format(said),

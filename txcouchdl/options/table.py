@@ -278,6 +278,11 @@ OPTIONS: Final[tuple[Option, ...]] = (
         meaning="File with a secret. Only programs that know it, and the token, can sign expiring links.",
     ),
     Option(
+        name="ask-password",
+        metavar=None,
+        meaning="Ask clients that show no secret for a password, which is the secret: 401 instead of 403.",
+    ),
+    Option(
         name="trusted-proxy",
         metavar="ADDRESS",
         is_repeatable=True,
