@@ -82,13 +82,27 @@ def test_several_ranges_are_shown_as_the_attachment_is(content_type: str) -> Non
 
 @pytest.mark.parametrize(
     "content_type",
-    ["multipart/x-mixed-replace", "multipart/related", "application/pdf", "text/pdf", "Application/PDF;x=y"],
+    [
+        *("multipart/x-mixed-replace", "multipart/related", "message/rfc822", "unknown/unknown", "*/*", None, "bogus"),
+        *("application/pdf", "text/pdf", "Application/PDF;x=y", "application/octet-stream", "application/zip"),
+        *("text/html", "TEXT/HTML; charset=utf-8", "application/xhtml+xml", "text/xml", "application/xml", "text/xsl"),
+        *("image/svg+xml", "application/rss+xml", "application/mathml+xml", "video/x+xml", "application/xml-dtd"),
+        *("text/plain, text/html", "text/html, text/plain", "text/html bogus", "text/html(x)", "text /html"),
+        *("text/rdf", "text/vnd.wap.wml", "text/x-server-parsed-html", "application/json, text/html"),
+    ],
 )
-def test_papers_are_saved_where_no_viewer_would_start(content_type: str) -> None:
+def test_what_may_have_links_is_saved(content_type: str) -> None:
     assert _fields(attrs.evolve(_STUB, content_type=content_type))["Content-Disposition"].startswith("attachment;")
 
 
-@pytest.mark.parametrize("content_type", ["text/html", "image/svg+xml", "text/plain", "video/mp4", None])
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        *("text/plain", "Text/Plain; charset=utf-8", "text/csv", "text/markdown", "text/x-python", "text/vtt"),
+        *("video/mp4", "audio/ogg", "application/ogg", "application/vnd.apple.mpegurl", "image/png", "image/x-foo"),
+        *("application/json", "application/ld+json", "text/javascript", "application/javascript", "font/woff2"),
+    ],
+)
 def test_everything_else_is_shown(content_type: str | None) -> None:
     assert _fields(attrs.evolve(_STUB, content_type=content_type))["Content-Disposition"].startswith("inline;")
 

@@ -14,7 +14,7 @@ from txcouchdl.couch.documents import AttachmentStub, Digest, Storage
 from txcouchdl.protocol.conditions import EntityTag
 from txcouchdl.protocol.digests import MD5, SHA_256, digest_field
 from txcouchdl.protocol.disposition import content_disposition
-from txcouchdl.protocol.media_types import OCTET_STREAM, essence, guessed_type, kind_of
+from txcouchdl.protocol.media_types import OCTET_STREAM, essence, guessed_type, kind_of, may_have_links
 from txcouchdl.short_cache import short_cache
 
 Headers = tuple[tuple[str, str], ...]
@@ -30,8 +30,6 @@ _POLICY: Final = (
     "default-src 'none'; form-action 'none'; img-src 'self' data:; media-src 'self'; style-src 'unsafe-inline'"
 )
 _SANDBOXED: Final = f"sandbox; {_POLICY}"
-# Browsers show these in a viewer, which some of them do not start in a sandbox: what is left is to save them.
-_VIEWED: Final = frozenset({"application/pdf", "text/pdf"})
 # May be kept by the client, for no longer than it is still the same: there is no date to guess an age from.
 _CACHING: Final = ("Cache-Control", "private")
 
@@ -45,9 +43,10 @@ class Presentation:
     """
     How browsers are to show what we send.
 
-    Whoever may write to the database decides what a browser that follows a link is given. So that no page, drawing or
-    paper among it can act in the name of the gateway's site, each is shown in a sandbox, or saved where that does not
-    work.
+    The authors of the database decide what a browser gets that follows a link. A document of theirs could act in the
+    name of the gateway's site. It could also override Referrer-Policy, so that a click on a link in it hands the token
+    to another site: Firefox does that from within a sandbox too. So everything that may have links is saved rather than
+    shown, and all that is not played is in a sandbox besides.
 
     :ivar inline: media types of which everything is shown all the same, without a sandbox.
     """
@@ -67,10 +66,7 @@ class Presentation:
 
     def is_shown(self, content_type: str | None) -> bool:
         """Whether a browser is to show what is of this type, rather than save it."""
-        name = essence(content_type) or ""
-        # Of several parts, each may bring header fields of its own.
-        is_saved = name in _VIEWED or name.startswith("multipart/")
-        return not is_saved or name in self.inline
+        return essence(content_type) in self.inline or not may_have_links(content_type)
 
     def policy(self, content_type: str | None) -> Headers:
         """

@@ -306,7 +306,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         name="inline",
         metavar="TYPE",
         is_repeatable=True,
-        meaning="Media type that browsers may show without a sandbox: application/pdf, text/html; repeatable.",
+        meaning="Media type that browsers may show, and without a sandbox: application/pdf, text/html; repeatable.",
     ),
     Option(
         name="admin-listen",

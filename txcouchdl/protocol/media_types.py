@@ -73,6 +73,16 @@ _PICTURES: Final = frozenset(
 )
 
 
+# What browsers show with links in it, under whatever top-level type.
+_MARKUP: Final = re.compile("component|html|pdf|rdf|wml|xml|xsl|xul")
+# All else of these is shown as text, played or looked at.
+_WITHOUT_MARKUP: Final = ("audio/", "font/", "image/", "text/", "video/")
+_PLAIN_APPLICATIONS: Final = frozenset(
+    f"application/{subtype}"
+    for subtype in ("javascript", "json", "ogg", "vnd.apple.mpegurl", "x-javascript", "x-mpegurl")
+)
+
+
 # The same few are asked for again and again.
 @short_cache(256)
 def essence(content_type: str | None) -> str | None:
@@ -96,6 +106,18 @@ def kind_of(content_type: str | None) -> Kind:
     if name.startswith("video/") or name == "application/ogg":
         return Kind.VIDEO
     return Kind.IMAGE if name in _PICTURES else Kind.OTHER
+
+
+def may_have_links(content_type: str | None) -> bool:
+    """
+    Say whether a browser may show what is of this type as something with links in it: HTML, XML, SVG, PDF, and all that
+    is not known to have none. What is not one media type is among them: browsers disagree about what it is.
+    """
+    name = essence(content_type)
+    if name is None or _MARKUP.search(name):
+        return True
+    is_known = name.startswith(_WITHOUT_MARKUP) or name.endswith("+json") or name in _PLAIN_APPLICATIONS
+    return not is_known
 
 
 def guessed_type(name: str) -> str | None:
