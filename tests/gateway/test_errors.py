@@ -81,6 +81,9 @@ def test_statuses(kind: type[couch_errors.DownloadError], status: int, error: st
     assert (answer_for(kind()).status, answer_for(kind()).error) == (status, error)
 
 
+_PREDECESSORS = {"Incorrect download token or unexisting document or database", "Document is missing attachment"}
+
+
 def test_the_predecessors_words() -> None:
     """couchdb_download_token's, to the letter."""
     assert answer_for(errors.Forbidden()).reason == "Incorrect download token or unexisting document or database"
@@ -110,8 +113,10 @@ def test_a_body_is_couchdb_shaped(kind: type[couch_errors.DownloadError]) -> Non
     assert told.body.endswith(b"}\n")
     assert b"\n" not in told.body[:-1]
     read = json.loads(told.body)
-    assert read == {"error": told.error, "reason": told.reason}
-    assert list(read) == ["error", "reason"]
+    inherited = {} if told.title is None else {"title": told.title, "description": told.reason}
+    assert read == {"error": told.error, "reason": told.reason, **inherited}
+    assert list(read) == ["error", "reason", *inherited]
+    assert (told.title is not None) == (told.reason in _PREDECESSORS and told.status != 401)
     assert told.error.isidentifier()
     assert told.reason.strip() == told.reason != ""
 

@@ -33,6 +33,9 @@ def assert_forbidden(answer: Answer) -> None:
     assert json.loads(answer.body) == {
         "error": "forbidden",
         "reason": "Incorrect download token or unexisting document or database",
+        # Its own names for the same.
+        "title": "Forbidden",
+        "description": "Incorrect download token or unexisting document or database",
     }
 
 
@@ -65,7 +68,12 @@ def test_403_beats_404(house: House) -> None:
 def test_404_behind_a_right_token(house: House) -> None:
     answer = house.ask(f"/db/doc/nope.txt?token={TOKEN}")
     assert answer.status == 404
-    assert json.loads(answer.body) == {"error": "not_found", "reason": "Document is missing attachment"}
+    assert json.loads(answer.body) == {
+        "error": "not_found",
+        "reason": "Document is missing attachment",
+        "title": "Not Found",
+        "description": "Document is missing attachment",
+    }
 
 
 def test_a_document_without_attachments_is_a_404_too() -> None:

@@ -286,7 +286,7 @@ class Gateway:
         """Return the refusal. It depends on what the request shows and on its address, never on what there is."""
         if not (self._asks_password and shown.place in WITHOUT_TOKEN):
             return Forbidden()
-        return PasswordNeeded(realm_of(address))
+        return PasswordNeeded(realm=realm_of(address))
 
 
 def _is_another(rev: str, current: Document) -> bool:

@@ -42,8 +42,8 @@ class PasswordNeeded(Forbidden):
     :ivar realm: of the document, which may not exist.
     """
 
-    def __init__(self, realm: str) -> None:
-        super().__init__()
+    def __init__(self, message: str = "", realm: str = "/") -> None:
+        super().__init__(message)
         self.realm = realm
 
 
@@ -95,17 +95,22 @@ class ErrorAnswer:
     :ivar error: CouchDB's one-word name for the kind.
     :ivar reason: one sentence.
     :ivar headers: more header fields, beyond those that every error has.
+    :ivar title: of an error that couchdb_download_token had too; its programs read ``title`` and ``description``.
     """
 
     status: int
     error: str
     reason: str
     headers: tuple[tuple[str, str], ...] = ()
+    title: str | None = None
 
     @cached_property
     def body(self) -> bytes:
         """JSON with a line's end, as CouchDB writes it."""
-        return json.dumps({"error": self.error, "reason": self.reason}).encode("ascii") + b"\n"
+        told = {"error": self.error, "reason": self.reason}
+        if self.title is not None:
+            told |= {"title": self.title, "description": self.reason}
+        return json.dumps(told).encode("ascii") + b"\n"
 
 
 # Where nothing is known of how long it will take.
@@ -117,15 +122,16 @@ _BAD_GATEWAY = "CouchDB did not answer as it should."
 
 # The reason of the 403 is couchdb_download_token's, to the letter: programs may look for it.
 _FORBIDDEN = "Incorrect download token or unexisting document or database"
+_MISSING = ErrorAnswer(404, "not_found", "Document is missing attachment", title="Not Found")
 _TABLE: dict[type[DownloadError], ErrorAnswer] = {
-    Forbidden: ErrorAnswer(403, "forbidden", _FORBIDDEN),
+    Forbidden: ErrorAnswer(403, "forbidden", _FORBIDDEN, title="Forbidden"),
     PasswordNeeded: ErrorAnswer(401, "unauthorized", _FORBIDDEN),
     TooManyGuesses: ErrorAnswer(429, "too_many_requests", "Too many incorrect download tokens from this address."),
     # It is the address' doing, and not ours: a proxy in front must not take the gateway for broken because of it.
     TooManyConnections: ErrorAnswer(
         429, "too_many_requests", "There are too many connections from this address.", (("Retry-After", "5"),)
     ),
-    NoSuchAttachment: ErrorAnswer(404, "not_found", "Document is missing attachment"),
+    NoSuchAttachment: _MISSING,
     NoSuchRevision: ErrorAnswer(404, "not_found", "missing"),
     NoAddress: ErrorAnswer(
         404, "not_found", "An attachment's address is /{db}/{docid}/{attachment name}, a document's /{db}/{docid}/."
@@ -141,7 +147,7 @@ _TABLE: dict[type[DownloadError], ErrorAnswer] = {
     UpstreamRefusedUs: ErrorAnswer(502, "bad_gateway", "CouchDB does not let this gateway in."),
     BadUpstream: ErrorAnswer(502, "bad_gateway", _BAD_GATEWAY),
     # The document has it, again and again, and CouchDB does not: a name that its paths cannot express (``//``).
-    RevisionGone: ErrorAnswer(404, "not_found", "Document is missing attachment"),
+    RevisionGone: _MISSING,
     AttachmentChanged: ErrorAnswer(502, "bad_gateway", "The attachment keeps changing."),
     CorruptAttachment: ErrorAnswer(502, "bad_gateway", "The attachment is damaged in CouchDB."),
     UpstreamFailure: ErrorAnswer(502, "bad_gateway", _BAD_GATEWAY),
