@@ -62,7 +62,7 @@ def test_our_gateway(tmp_path: Path, stored: Stored) -> None:
     findings = desk.do(examine(desk.means(), url))
     assert is_right(findings)
     assert worse(findings).keys() <= {"Repr-Digest", "several ranges"}
-    assert len(findings) == 17
+    assert len(findings) == 18
 
 
 def test_a_careful_server(tmp_path: Path) -> None:
@@ -133,6 +133,31 @@ def _coded(etag: str | None) -> Any:
     return lie
 
 
+def _tagged(etag: str | None) -> Any:
+    """All as it is, under another tag, or none."""
+
+    def lie(server: FileServer, asked: Asked) -> Script:
+        right, server.etag = server.etag, etag
+        try:
+            return server.answer(asked)
+        finally:
+            server.etag = right
+
+    return lie
+
+
+def _without_length(server: FileServer, asked: Asked) -> Script:
+    head = b"HTTP/1.1 200 OK\r\n" + b"".join(f"{name}: {value}\r\n".encode() for name, value in server.fields().items())
+    return [head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(NOISE), NOISE)]
+
+
+def _shorter(server: FileServer, asked: Asked) -> Script:
+    return [answer(200, NOISE[:-1], server.fields())]
+
+
+WHOLE = "GET of all, as a browser begins"
+
+
 @pytest.mark.parametrize(
     ("key", "lie", "expected"),
     [
@@ -150,6 +175,16 @@ def _coded(etag: str | None) -> Any:
         ("gzip, br", _moved, {"Accept-Encoding: gzip": "fail"}),
         ("gzip, br", _coded(None), {"Accept-Encoding: gzip": "fail"}),
         ("gzip, br", _coded('"version-1-gzip"'), {"Accept-Encoding: gzip": "warn"}),
+        ("deflate", _coded(None), {WHOLE: "fail"}),
+        ("deflate", _coded('"version-1-gzip"'), {WHOLE: "fail"}),
+        ("deflate", _tagged('"version-1-gzip"'), {WHOLE: "fail", "ETag": "fail"}),
+        ("deflate", _tagged('W/"version-1"'), {WHOLE: "fail", "ETag": "fail"}),
+        ("deflate", _tagged(None), {WHOLE: "fail"}),
+        ("deflate", _moved, {WHOLE: "fail"}),
+        ("deflate", _without_length, {WHOLE: "warn"}),
+        ("deflate", _shorter, {WHOLE: "fail"}),
+        ("deflate", _status(206), {WHOLE: "fail"}),
+        ("deflate", _status(406), {WHOLE: "fail"}),
         ("'if-range': '\"version", _status(200), {"If-Range: the same version": "fail"}),
         ("'if-range': '\"version", _moved, {"If-Range: the same version": "fail"}),
         ("couchdl-check-other-version", _status(206), {"If-Range: another version": "fail"}),

@@ -447,7 +447,7 @@ def test_304(stub: AttachmentStub) -> None:
     fields = _fields(plan)
     assert (plan.ranges, plan.trailer, plan.content_length) == ((), b"", None)
     assert fields["ETag"] == str(entity_tag(stub))
-    assert fields["Cache-Control"] == _fields(_plan(stub))["Cache-Control"] == "private"
+    assert fields["Cache-Control"] == _fields(_plan(stub))["Cache-Control"] == "private, no-transform"
     assert not {"Content-Type", "Content-Range", "Transfer-Encoding"} & set(fields)
 
 
@@ -510,7 +510,7 @@ def test_any_field_of_any_plan_is_a_field(stub: AttachmentStub, data: st.DataObj
         assert not re.search(r"script-src|unsafe-eval|allow-|object-src|frame-src", fields["Content-Security-Policy"])
         is_played = re.match(r"(?:audio|video)/", sent_type(stub) or "", re.I | re.A)
         assert is_played or "sandbox" in policy
-        assert fields["Cache-Control"] == "private"
+        assert fields["Cache-Control"] == "private, no-transform"
     assert not {"Content-Encoding", "Last-Modified", "Expires", "Set-Cookie"} & set(fields)
 
 

@@ -180,6 +180,23 @@ def _gzip(replies: Replies, known: Known) -> Finding:
     return Finding(subject, Verdict.GOOD, "changes no byte")
 
 
+def _whole(replies: Replies, known: Known) -> Finding:
+    """Judge the request with which a browser begins a download. Behind some proxies it alone is compressed."""
+    subject, reply, first = "GET of all, as a browser begins", replies["whole"], replies["first"]
+    if reply.head.status != 200:
+        return Finding(subject, Verdict.FAIL, f"answered with {reply.head.status}: browsers load nothing")
+    if reply.head.is_encoded:
+        return Finding(subject, Verdict.FAIL, "a coding comes, as a proxy may make it: browsers cannot resume it")
+    if reply.head.etag != first.head.etag:
+        return Finding(subject, Verdict.FAIL, "comes with another ETag than the ranges: browsers cannot resume it")
+    begins = reply.body[: len(first.body)] == first.body[: len(reply.body)]
+    if reply.head.length not in {None, known.length} or (first.head.status == 206 and not begins):
+        return Finding(subject, Verdict.FAIL, "other bytes come than by ranges: resumed downloads are wrong")
+    if reply.head.length is None:
+        return Finding(subject, Verdict.WARN, "tells no length: no progress can be shown")
+    return Finding(subject, Verdict.GOOD, "the file's own bytes come, with the ETag of the ranges")
+
+
 # Conditions.
 
 
@@ -221,4 +238,4 @@ def _if_none_match(replies: Replies) -> Finding:
     return Finding(subject, Verdict.WARN, f"answered with {status}: who has it loads it again")
 
 
-_COUNTS: Final[tuple[Callable[[Replies, Known], Finding], ...]] = (_agreement, _several, _beyond, _gzip)
+_COUNTS: Final[tuple[Callable[[Replies, Known], Finding], ...]] = (_agreement, _several, _beyond, _gzip, _whole)

@@ -93,6 +93,7 @@ def probes_for(known: Known) -> Iterator[Probe]:
     ranges = {key: f"bytes={each.first}-{each.last}" for key, each in known.ranges.items()}
     middle = ranges["middle"]
     yield from (Probe(key, fields={"Range": ranges[key]}) for key in ("middle", "overlap", "last"))
+    yield Probe("whole", fields={"Accept-Encoding": "gzip, deflate, br, zstd"})
     yield Probe("open", fields={"Range": f"bytes={known.length - known.piece}-"})
     yield Probe("suffix", fields={"Range": f"bytes=-{known.piece}"})
     yield Probe("several", fields={"Range": f"bytes=0-0,{known.length - 1}-{known.length - 1}"})

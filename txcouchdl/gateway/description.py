@@ -31,7 +31,7 @@ _POLICY: Final = (
 )
 _SANDBOXED: Final = f"sandbox; {_POLICY}"
 # May be kept by the client, for no longer than it is still the same: there is no date to guess an age from.
-_CACHING: Final = ("Cache-Control", "private")
+_CACHING: Final = ("Cache-Control", "private, no-transform")
 
 _GUNZIP: Final = "+gunzip"
 _LONGEST_TYPE: Final = 1024
