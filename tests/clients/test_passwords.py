@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pytest_twisted import ensureDeferred
 
 from tests.clients.files import DOCUMENT, NOISE
 from tests.clients.programs import WGET, needs, run
@@ -50,6 +51,7 @@ def test_curl_that_is_asked(asking: Served) -> None:
 
 
 @needs("wget")
+@ensureDeferred
 async def test_wget_sends_a_password_once_it_is_asked(served: Served, asking: Served, tmp_path: Path) -> None:
     password = ("--user=anybody", f"--password={TOKEN}")
     assert await run(tmp_path, *WGET, *password, "-O", "file", url(asking)) == 0
