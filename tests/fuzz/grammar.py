@@ -1,5 +1,6 @@
 """Requests of every kind: what they are made of, right, nearly right and not at all."""
 
+from base64 import b64encode
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -140,6 +141,10 @@ def _often(plain: list[str], others: SearchStrategy[str | None]) -> SearchStrate
     return st.booleans().flatmap(lambda is_plain: st.sampled_from(plain) if is_plain else sent)
 
 
+def _basic(password: str) -> str:
+    return f"Basic {b64encode(f'anybody:{password}'.encode()).decode()}"
+
+
 _FIELDS: Final[dict[str, SearchStrategy[str]]] = {
     "Range": _often(
         ["bytes=0-1", "bytes=-1", "bytes=1-2,5-6", "bytes=9-,0-0", "bytes=99999-"], strategies.any_range_fields
@@ -148,7 +153,10 @@ _FIELDS: Final[dict[str, SearchStrategy[str]]] = {
     "If-Match": _often([_ETAG, _REV, f'"{_REV}"', "*"], strategies.condition_fields(_ETAG)),
     "If-None-Match": _often([_ETAG, "*"], strategies.condition_fields(_ETAG)),
     "Authorization": st.sampled_from(
-        [f"Bearer {TOKEN}", f"bearer  {OTHER}", f"Bearer {OTHER}x", "Bearer", "Bearer ", f"Basic {OTHER}", "\xff"]
+        [
+            *(f"Bearer {TOKEN}", f"bearer  {OTHER}", f"Bearer {OTHER}x", "Bearer", "Bearer ", f"Basic {OTHER}", "\xff"),
+            *(_basic(OTHER), _basic(f"{OTHER}x"), _basic(""), "Basic eA==", "Basic ====", "Basic"),
+        ]
     ),
     "Accept": st.sampled_from(["text/html", "text/html;q=0.1, */*", "q=,;", "*/*;q=x", "application/json", ",,,"]),
     "Origin": st.sampled_from(["https://www.example.org", "null", "https://evil.example", "\xff"]),

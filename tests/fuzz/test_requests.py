@@ -58,12 +58,13 @@ def without_dates(received: bytes) -> bytes:
 
 
 @patiently
-@given(st.lists(grammar.requests(), min_size=1, max_size=4))
-@example([raw("/db/doc/f?token=x"), raw("/db/none/f?token=x"), raw("/db/doc/none?token=x")])
-@example([raw("/db/doc/f"), raw("/db/doc/", "HEAD"), raw("/db/doc/f?expires=9999999999&signature=A")])
-def test_without_a_secret_nothing_is_told(sent: list[bytes]) -> None:
+@given(st.lists(grammar.requests(), min_size=1, max_size=4), st.booleans())
+@example([raw("/db/doc/f?token=x"), raw("/db/none/f?token=x"), raw("/db/doc/none?token=x")], False)
+@example([raw("/db/doc/f"), raw("/db/doc/", "HEAD"), raw("/db/doc/f?expires=9999999999&signature=A")], False)
+@example([raw("/db/doc/f"), raw("/db/doc/", fields="Authorization: Basic eDp5\r\n"), raw("/db/doc/f?token=x")], True)
+def test_without_a_secret_nothing_is_told(sent: list[bytes], asks_password: bool) -> None:
     """Of a document that is there not a byte more than of one that is not."""
-    full, empty = house_of(), house_of()
+    full, empty = house_of(asks_password=asks_password), house_of(asks_password=asks_password)
     for house in (full, empty):
         # Two secrets that nobody knows.
         for doc in house.node.docs.values():
