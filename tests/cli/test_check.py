@@ -151,6 +151,11 @@ def _without_length(server: FileServer, asked: Asked) -> Script:
     return [head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(NOISE), NOISE)]
 
 
+def _labelled(server: FileServer, asked: Asked) -> Script:
+    """All as it is, but for a coding that it is said to be in."""
+    return [answer(200, NOISE, {**server.fields(), "Content-Encoding": "br"})]
+
+
 def _shorter(server: FileServer, asked: Asked) -> Script:
     return [answer(200, NOISE[:-1], server.fields())]
 
@@ -180,6 +185,7 @@ WHOLE = "GET of all, as a browser begins"
         ("deflate", _tagged('"version-1-gzip"'), {WHOLE: "fail", "ETag": "fail"}),
         ("deflate", _tagged('W/"version-1"'), {WHOLE: "fail", "ETag": "fail"}),
         ("deflate", _tagged(None), {WHOLE: "fail"}),
+        ("deflate", _labelled, {WHOLE: "fail"}),
         ("deflate", _moved, {WHOLE: "fail"}),
         ("deflate", _without_length, {WHOLE: "warn"}),
         ("deflate", _shorter, {WHOLE: "fail"}),
