@@ -380,7 +380,7 @@ def _right_body(download: Download, got: Answer, identity: bytes) -> bytes:
         + each
         for (first, last), each in zip(ranges, slices, strict=True)
     ]
-    return b"\r\n".join([*parts, f"--{boundary}--\r\n".encode()])
+    return b"\r\n".join([b"", *parts, f"--{boundary}--\r\n".encode()])
 
 
 def _content_type(etag: str) -> str | None:

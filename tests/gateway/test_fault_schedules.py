@@ -108,7 +108,7 @@ class Ask:
             for first, last in self.ranges
         ]
         parts = (head + body for head, body in zip(heads, slices, strict=True))
-        return b"\r\n".join([*parts, f"--{boundary}--\r\n".encode()])
+        return b"\r\n".join([b"", *parts, f"--{boundary}--\r\n".encode()])
 
 
 @frozen

@@ -55,7 +55,7 @@ def assert_parts(got: Answer, whole: bytes, ranges: Ranges) -> None:
 def _cut(got: Answer) -> list[tuple[str, bytes]]:
     """The Content-Range and the bytes of each part, whose length is that of its Content-Range."""
     delimiter = b"\r\n--" + got["Content-Type"].partition("boundary=")[2].encode()
-    rest, parts = b"\r\n" + got.body, list[tuple[str, bytes]]()
+    rest, parts = got.body, list[tuple[str, bytes]]()
     while rest != delimiter + b"--\r\n":
         head, _, rest = rest.partition(b"\r\n\r\n")
         described = _PART_HEAD.fullmatch(head.removeprefix(delimiter))

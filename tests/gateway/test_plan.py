@@ -113,7 +113,7 @@ def _split(body: bytes, media_type: str) -> list[tuple[list[str], bytes]]:
     """The parts of a multipart body (RFC 2046 section 5.1.1): header lines and content."""
     found = re.fullmatch(r"multipart/byteranges; boundary=([0-9A-Za-z_]+)", media_type)
     assert found
-    nothing, *parts, end = (b"\r\n" + body).split(b"\r\n--" + found[1].encode("ascii"))
+    nothing, *parts, end = body.split(b"\r\n--" + found[1].encode("ascii"))
     assert (nothing, end) == (b"", b"--\r\n")
     divided = [part.partition(b"\r\n\r\n") for part in parts]
     return [(head.decode("latin-1").split("\r\n")[1:], content) for head, _, content in divided]

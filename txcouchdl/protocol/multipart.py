@@ -49,15 +49,16 @@ class MultipartByteranges:
         return f"multipart/byteranges; boundary={self.boundary}"
 
     def part_heads(self) -> Iterator[bytes]:
-        """What comes before the bytes of each range, in turn: delimiter, part header fields, blank line."""
+        """Yield the head of each part, in turn: CRLF, delimiter, part header fields, blank line.
+
+        The CRLF before a delimiter belongs to it (RFC 2046 section 5.1.1). The first delimiter would not need one, but
+        nginx and Apache send it, and zsync discards the first line of a body unread.
+        """
         described = "" if self.content_type is None else f"Content-Type: {self.content_type}\r\n"
-        # The line break before a delimiter belongs to it (RFC 2046 section 5.1.1); the first needs none.
-        line_break = ""
         for each in self.ranges:
             content_range = each.content_range(self.complete_length)
-            head = f"{line_break}--{self.boundary}\r\n{described}Content-Range: {content_range}\r\n\r\n"
+            head = f"\r\n--{self.boundary}\r\n{described}Content-Range: {content_range}\r\n\r\n"
             yield head.encode("iso-8859-1")
-            line_break = "\r\n"
 
     @property
     def trailer(self) -> bytes:
