@@ -56,6 +56,8 @@ class End:
         self._producer: Any = None
         self._is_streaming = True
         self._producer_is_paused = False
+        # Whether this end sends nothing more, and the peer has not been told.
+        self._is_half_closing = False
         # Called when something comes, by who empties it past the transport.
         self.wake: Callable[[], object] | None = None
 
@@ -108,6 +110,10 @@ class End:
 
     def loseWriteConnection(self) -> None:
         self.loseConnection()
+
+    def half_close(self) -> None:
+        """As a client's ``shutdown(SHUT_WR)``: the peer is told behind what was sent; this end still receives."""
+        self._is_half_closing = True
 
     def getPeer(self) -> IPv4Address | IPv6Address:
         return self.peer.address
@@ -195,6 +201,10 @@ class End:
             waiting = len(self.sent)
             self.peer.wake()
             return len(self.sent) != waiting
+        if self._is_half_closing and not self.sent and not self.peer.is_paused and self.peer.is_connected:
+            self._is_half_closing = False
+            self.peer.protocol.readConnectionLost()
+            return True
         # Whoever does not read does not hear of the end either, unless he has closed himself.
         if self.disconnecting and not self.sent and (self.peer.disconnecting or not self.peer.is_paused):
             self._lose(ConnectionDone())

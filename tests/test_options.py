@@ -92,6 +92,7 @@ NUMBERS = [
     Number("header-timeout", "clients.header_timeout", 60, 1, 3600),
     Number("idle-timeout", "clients.idle_timeout", 60, 1, 86400),
     Number("client-timeout", "clients.client_timeout", 3600, 1, 604800),
+    Number("half-close-timeout", "clients.half_close_timeout", 10, 0.1, 3600),
     Number("guess-limit", "guess_limit", 60, 0, 1000000),
     Number("access-log-max-size", "access_log_max_size", 0, 0, 1000000, ("--access-log=file",)),
     Number("access-log-keep", "access_log_keep", 8, 1, 1000),

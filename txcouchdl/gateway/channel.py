@@ -4,26 +4,36 @@ One client's connection: what twisted.web's HTTP channel does, and what it lacks
 * A request that cannot be read gets a CouchDB-shaped error and a line in the access log, and the client the time to
   take it.
 * A client that sends request after request and reads nothing gets no answer made that would only wait in memory.
+* A client that has closed its half of the connection gets the whole response: see
+  :mod:`~txcouchdl.gateway.half_close`.
 * Each wait for the client has its limit, and none of them takes from the client what it may still take: see
   :class:`~txcouchdl.gateway.limits.ClientLimits`.
 """
 
-import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from twisted.internet.interfaces import IAddress, IConsumer, IDelayedCall, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import (
+    IAddress,
+    IConsumer,
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IPushProducer,
+    ITCPTransport,
+)
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel, Request, datetimeToString
+from twisted.web.http import Request, datetimeToString
+from zope.interface import implementer
 
+from txcouchdl.gateway.bounded_heads import BoundedHeads
 from txcouchdl.gateway.errors import ErrorAnswer
 from txcouchdl.gateway.facts import field_of
+from txcouchdl.gateway.half_close import HalfClosedWatch, announce
 from txcouchdl.gateway.heads import PlainHead, parse_plain
-from txcouchdl.gateway.refusals import BAD_REQUEST, LONG_NAME, TOO_SLOW, refusal
+from txcouchdl.gateway.refusals import TOO_SLOW, refusal
 from txcouchdl.gateway.sending import Sending
 from txcouchdl.gateway.transports import knows_peer, lowest_transport
-from txcouchdl.protocol.fields import LONGEST_NAME
 
 if TYPE_CHECKING:
     from txcouchdl.gateway.request import GatewayRequest
@@ -31,21 +41,15 @@ if TYPE_CHECKING:
 
 #: Seconds for a refused client to take its answer.
 _LINGER: Final = 5
-#: Digits of a Content-Length; Python takes quadratic time for many, and refuses too many.
-_LONGEST_LENGTH: Final = 19
-# RFC 9112, section 3.2: a host and perhaps a port, or nothing. What a host may be is not our business.
-_HOST: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*")
 
 
-class GatewayChannel(HTTPChannel):
+@implementer(IHalfCloseableProtocol)
+class GatewayChannel(BoundedHeads):
     """
     :ivar site: given to each connection by its factory.
     :ivar sending: what has to be asked where whole responses are sent.
     :ivar is_refused: whether a request could not be read, and nothing more will be.
     """
-
-    #: Bytes of a head, and of a line in it, which may be one Range field of a thousand ranges.
-    totalHeadersSize = MAX_LENGTH = 32 * 2**10  # noqa: N815 (twisted.web's)
 
     site: "GatewaySite"
     sending: Sending
@@ -57,6 +61,9 @@ class GatewayChannel(HTTPChannel):
     _end_of_rest: IDelayedCall | None = None
     _is_resting = False
     _is_introduced = True
+    # Set once the client has closed its half.
+    _half_closed: HalfClosedWatch | None = None
+    _unannounce: Callable[[], object]
     _peer: IAddress | None = None
     _host: IAddress | None = None
 
@@ -65,6 +72,7 @@ class GatewayChannel(HTTPChannel):
         self.sending = Sending(self.transport, self.site.plain(self.transport))
         self._await_request()
         self._is_introduced = knows_peer(self.transport)
+        self._unannounce = announce(self.transport, self)
         self.site.connections.enter(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -73,6 +81,9 @@ class GatewayChannel(HTTPChannel):
         self._end_pause()
         if self._end_of_rest is not None:
             self._end_of_rest.cancel()
+        self._unannounce()
+        if self._half_closed is not None:
+            self._half_closed.end()
         self.site.connections.leave(self)
 
     def getPeer(self) -> IAddress:
@@ -169,40 +180,6 @@ class GatewayChannel(HTTPChannel):
 
     # Requests that cannot be read.
 
-    def lineLengthExceeded(self, line: bytes) -> None:
-        self.refuse(BAD_REQUEST)
-
-    def _respondToBadRequestAndDisconnect(self) -> None:
-        self.refuse(BAD_REQUEST)
-
-    def headerReceived(self, line: bytes) -> bool:
-        if line.find(b":") > LONGEST_NAME:
-            # Twisted would keep the name for ever.
-            self.refuse(LONG_NAME)
-            return False
-        is_good: bool = super().headerReceived(line)
-        return is_good
-
-    def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
-        if header == b"Content-Length" and len(data) > _LONGEST_LENGTH:
-            self.refuse(BAD_REQUEST)
-            return False
-        chosen: bool = super()._maybeChooseTransferDecoder(header, data)
-        return chosen
-
-    def allHeadersReceived(self) -> None:
-        if self._has_host(cast("GatewayRequest", self.requests[-1])):
-            super().allHeadersReceived()
-
-    def _has_host(self, request: "GatewayRequest") -> bool:
-        """Whether it says for which host it is, as far as it has to; if not, it is refused."""
-        hosts = request.fields.get(b"host", ())
-        is_needed = self._version == b"HTTP/1.1"
-        if len(hosts) > 1 or (is_needed and not hosts) or not all(map(_HOST.fullmatch, hosts)):
-            self.refuse(BAD_REQUEST)
-            return False
-        return True
-
     def refuse(self, answer: ErrorAnswer) -> None:
         """
         Answer a request that cannot be read to its end, and close.
@@ -222,7 +199,7 @@ class GatewayChannel(HTTPChannel):
         self.dataReceived = self.lineReceived = self.rawDataReceived = _drop  # type: ignore[method-assign]
         self.give_up_after(_LINGER)
         cast(IConsumer, transport).unregisterProducer()
-        if self.isSecure():
+        if self.isSecure() or self._half_closed is not None:
             # TLS has no half of a connection to close. It says its goodbye, behind a handshake that is still under
             # way too, and goes on reading until the client says its own.
             transport.loseConnection()
@@ -258,8 +235,26 @@ class GatewayChannel(HTTPChannel):
     def _conclude(self, request: Request) -> None:
         super().requestDone(request)
         is_ending = self._abortingCall is not None
-        if not (is_ending or self._handlingRequest or self._deadline is not None):
+        if is_ending or self._handlingRequest:
+            return
+        if self._half_closed is not None:
+            # No further request comes, nor the rest of one.
+            self.loseConnection()
+        elif self._deadline is None:
             self._rest()
+
+    def readConnectionLost(self) -> None:
+        """The client has closed its half. Twisted may say so several times."""
+        if self._half_closed is None:
+            timeout = self.site.connections.limits.half_close_timeout
+            self._half_closed = HalfClosedWatch(self.transport, self.callLater, timeout, self.drop)
+            if self.is_refused:
+                lowest_transport(self.transport).loseConnection()
+            elif not self._handlingRequest:
+                self.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """The gateway has closed its half, behind a refusal."""
 
     def pauseProducing(self) -> None:
         super().pauseProducing()

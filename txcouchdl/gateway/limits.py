@@ -23,6 +23,8 @@ class ClientLimits:
     :ivar idle_timeout: seconds that a connection may be open without a request: from its beginning, its TLS handshake
         included, to the first byte of the first request, and from the end of a response, whether it is taken or not,
         to the next. Then it is closed, behind what the client has still to take.
+    :ivar half_close_timeout: seconds that a client may take no byte of those that wait for it, after it has closed its
+        half of the connection. Here a byte is taken when the client's system has acknowledged it.
     :ivar client_timeout: seconds that a client may take nothing. While a response is under way: from when more than
         64 KiB wait for the client, until none of it does; who needs longer for that, is too slow. When the connection
         closes, behind a response or because it was idle: from then until all is taken.
@@ -33,6 +35,7 @@ class ClientLimits:
     header_timeout: float = 60.0
     idle_timeout: float = 60.0
     client_timeout: float = 3600.0
+    half_close_timeout: float = 10.0
 
     @property
     def connections_per_address(self) -> int:

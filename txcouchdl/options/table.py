@@ -195,6 +195,7 @@ NUMBERS: Final = (
     Number.of(
         ClientLimits, "client_timeout", 1, 604800, "Seconds a client may read nothing before its connection is closed."
     ),
+    Number.of(ClientLimits, "half_close_timeout", 0.1, 3600, "Seconds that a half-closed client may take nothing."),
     Number.of(
         Settings,
         "guess_limit",
