@@ -11,7 +11,7 @@ from tests.fuzz.watched import OTHER, house_of, no_mistake, outcomes
 from tests.gateway.house import TOKEN
 
 #: All that the gateway answers with where CouchDB does as it should.
-STATUSES = {200, 204, 206, 304, 400, 403, 404, 405, 408, 412, 413, 416, 429, 431}
+STATUSES = {200, 204, 206, 304, 400, 403, 404, 405, 408, 412, 413, 414, 416, 429, 431}
 _CONTINUE = 100
 
 # One example is several requests, and they are long.

@@ -12,6 +12,7 @@ from twisted.web.server import Request
 
 from tests.gateway.house import TOKEN, House, logged, read_answer
 from tests.scripted import Mark, Stored, answer
+from txcouchdl.protocol.fields import LONGEST_HEAD, MOST_FIELDS
 
 
 @pytest.fixture
@@ -29,9 +30,9 @@ def send_raw(house: House, raw: bytes) -> tuple[bytes, bool]:
 @pytest.mark.parametrize(
     "raw",
     [
-        b"GET /" + b"x" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /db/doc/f HTTP/1.1\r\nX: " + b"x" * 40_000 + b"\r\n\r\n",
-        b"GET /db/doc/f HTTP/1.1\r\n" + b"X: y\r\n" * 600 + b"\r\n",
+        b"\x16\x03\x01" + b"x" * 40_000 + b"\r\n\r\n",
+        b"\x16\x03\x01 " + b"x" * 40_000,
+        b"x" * 40_000 + b" / HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /db/doc/f HTTP/1.1\r\n" + b"X: " + b"y" * 1000 + b"\r\n" * 20 + b"\r\n",
         b"GET /db/doc/f HTTP/1.1\r\nno colon\r\n\r\n",
         b"GET /db/doc/f HTTP/1.1\r\nX: a\x00b\r\n\r\n",
@@ -53,6 +54,69 @@ def test_what_is_no_request_is_a_400_in_our_shape(house: House, raw: bytes) -> N
     assert json.loads(got.body)["error"] == "bad_request"
     assert house.node.asked == []
     house.assert_at_rest()
+
+
+def request_of(line: int, field: int, *more: bytes) -> bytes:
+    """
+    Write a request.
+
+    :param line: bytes of its request line, without the line's end; ``field`` those of a field's line.
+    """
+    head = b"GET /db/doc/f?" + b"x" * (line - 23) + b" HTTP/1.1"
+    return b"\r\n".join([head, b"X:" + b"y" * (field - 2), *more, b"", b""])
+
+
+@pytest.mark.parametrize("before", [b"", b"\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["", "line", "request"])
+@pytest.mark.parametrize("step", [10**6, 1000], ids=["at once", "in pieces"])
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (request_of(LONGEST_HEAD + 1, 9), 414),
+        (request_of(40_000, 9), 414),
+        (request_of(40_000, 9).replace(b"GET", b"PROPFIND"), 414),
+        (request_of(LONGEST_HEAD + 3, 9)[: LONGEST_HEAD + 2], 414),
+        (request_of(LONGEST_HEAD, 9, b"Host: x"), 431),
+        (request_of(30, LONGEST_HEAD - 30, b"Host: x"), 431),
+        (request_of(30, LONGEST_HEAD + 1, b"Host: x"), 431),
+        (request_of(30, 40_000, b"Host: x"), 431),
+        (request_of(30, 40_000)[:39_000], 431),
+        (request_of(30, 9, b"Host: x", *[b"z" * 1000] * 40), 400),
+        (request_of(30, 9, b"Host: x", *[b"z: " + b"z" * 1000] * 40), 431),
+        (request_of(30, 9, b"Host: x", b"z: 1", *[b" " + b"z" * 1000] * 40), 431),
+        (request_of(30, 9, b"Host: x", *[b"z: z"] * (MOST_FIELDS - 1)), 431),
+    ],
+)
+def test_a_head_that_is_too_large(house: House, raw: bytes, status: int, step: int, before: bytes) -> None:
+    """414 where the request line alone is (RFC 9112, section 3), 431 where it is with its fields (RFC 6585)."""
+    client = house.connect()
+    if before.startswith(b"GET"):
+        client.transport.write(before)
+        house.network.run()
+        client.received, before = b"", b""
+    for first in range(0, len(before + raw), step):
+        client.transport.write((before + raw)[first : first + step])
+        house.network.run()
+    got = read_answer(client.received, "GET", client.is_closed)
+    assert (got.status, got.is_whole, client.is_closed) == (status, True, True)
+    names = {400: "bad_request", 414: "uri_too_long", 431: "request_header_fields_too_large"}
+    assert json.loads(got.body)["error"] == names[status]
+    assert client.received.count(b"HTTP/1.1 ") == 1
+    assert house.node.asked == []
+    house.assert_at_rest()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        request_of(LONGEST_HEAD - 9 - 7, 9, b"Host: x"),
+        request_of(30, LONGEST_HEAD - 30 - 7, b"Host: x"),
+        request_of(30, 9, b"Host: x", *[b"z: z"] * (MOST_FIELDS - 2)),
+    ],
+)
+def test_the_largest_heads(house: House, raw: bytes) -> None:
+    """They are read: without a token, the answer is 403."""
+    received, is_closed = send_raw(house, raw)
+    assert (read_answer(received, "GET", is_closed).status, is_closed) == (403, False)
 
 
 @pytest.mark.parametrize(

@@ -338,7 +338,7 @@ def _head(length: int) -> bytes:
     return (begin + "," * (length - len(begin.replace("\r\n", ""))) + "\r\n\r\n").encode()
 
 
-@pytest.mark.parametrize(("length", "status"), [(2**13, 206), (2**14 + 1, 206), (2**15, 206), (2**15 + 1, 400)])
+@pytest.mark.parametrize(("length", "status"), [(2**13, 206), (2**14 + 1, 206), (2**15, 206), (2**15 + 1, 431)])
 @pytest.mark.parametrize("piece", [2**20, 1000])
 def test_a_head_may_have_32_kib_and_no_more(length: int, status: int, piece: int) -> None:
     house = House(dict(STORED))

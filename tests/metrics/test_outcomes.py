@@ -54,6 +54,7 @@ ETAG = f'"{SHORT["f"].etag}"'
         (lambda house: house.ask(FILE, method="POST").status, 405),
         (lambda house: house.ask(FILE, method="OPTIONS").status, 204),
         (lambda house: house.ask(FILE, {"Content-Length": "99999999"}).status, 413),
+        (lambda house: house.ask(f"/{'x' * 40_000}").status, 414),
         (lambda house: house.ask(FILE, {"n" * 257: "x"}).status, 431),
         (lambda house: house.ask("/a b/c d", method="nonsense that is none").status, 400),
     ],

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Final, cast
 from twisted.web.http import HTTPChannel
 
 from txcouchdl.gateway.errors import ErrorAnswer
-from txcouchdl.gateway.refusals import BAD_REQUEST, LONG_NAME
-from txcouchdl.protocol.fields import LONGEST_NAME
+from txcouchdl.gateway.refusals import BAD_REQUEST, LARGE_FIELDS, LONG_NAME, LONG_TARGET
+from txcouchdl.protocol.fields import LONGEST_HEAD, LONGEST_NAME, MOST_FIELDS
 
 if TYPE_CHECKING:
     from txcouchdl.gateway.request import GatewayRequest
 
 #: Digits of a Content-Length; Python takes quadratic time for many, and refuses too many.
 _LONGEST_LENGTH: Final = 19
+# The longest method that is registered has 17 characters.
+_METHOD: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,32} ")
 # RFC 9112, section 3.2: a host and perhaps a port, or nothing. What a host may be is not our business.
 _HOST: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*")
 
@@ -24,15 +26,26 @@ _HOST: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*")
 class BoundedHeads(HTTPChannel):
     """A channel whose requests have limits."""
 
-    #: Bytes of a head, and of a line in it, which may be one Range field of a thousand ranges.
-    totalHeadersSize = MAX_LENGTH = 32 * 2**10  # noqa: N815 (twisted.web's)
+    totalHeadersSize = MAX_LENGTH = LONGEST_HEAD  # noqa: N815 (twisted.web's)
+    maxHeaders = MOST_FIELDS  # noqa: N815 (twisted.web's)
 
     @abstractmethod
     def refuse(self, answer: ErrorAnswer) -> None:
         """Answer a request that cannot be read to its end, and close."""
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        self.refuse(BAD_REQUEST)
+        if not self._HTTPChannel__first_line:  # type: ignore[attr-defined]
+            self.refuse(LARGE_FIELDS)
+        else:
+            # What has no method before a space is no HTTP.
+            self.refuse(LONG_TARGET if _METHOD.match(line) else BAD_REQUEST)
+
+    def lineReceived(self, line: bytes) -> None:
+        if self._receivedHeaderSize + len(line) > self.totalHeadersSize:
+            # A request line alone is never that long.
+            self.refuse(LARGE_FIELDS)
+        else:
+            super().lineReceived(line)
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         self.refuse(BAD_REQUEST)
@@ -41,6 +54,9 @@ class BoundedHeads(HTTPChannel):
         if line.find(b":") > LONGEST_NAME:
             # Twisted would keep the name for ever.
             self.refuse(LONG_NAME)
+            return False
+        if self._receivedHeaderCount == self.maxHeaders:
+            self.refuse(LARGE_FIELDS)
             return False
         is_good: bool = super().headerReceived(line)
         return is_good

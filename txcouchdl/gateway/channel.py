@@ -196,7 +196,7 @@ class GatewayChannel(BoundedHeads):
         self.write(refusal(answer, self.site.server, date, self.site.origins.fields(self._origin)))
         self.site.log_refusal(transport.getPeer(), answer)
         # Lines are read one after the other out of what has come already.
-        self.dataReceived = self.lineReceived = self.rawDataReceived = _drop  # type: ignore[method-assign]
+        self.dataReceived = self.lineReceived = self.rawDataReceived = _drop  # type: ignore[method-assign,assignment]
         self.give_up_after(_LINGER)
         cast(IConsumer, transport).unregisterProducer()
         if self.isSecure() or self._half_closed is not None:
@@ -248,9 +248,7 @@ class GatewayChannel(BoundedHeads):
         if self._half_closed is None:
             timeout = self.site.connections.limits.half_close_timeout
             self._half_closed = HalfClosedWatch(self.transport, self.callLater, timeout, self.drop)
-            if self.is_refused:
-                lowest_transport(self.transport).loseConnection()
-            elif not self._handlingRequest:
+            if self.is_refused or not self._handlingRequest:
                 self.loseConnection()
 
     def writeConnectionLost(self) -> None:

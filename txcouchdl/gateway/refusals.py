@@ -5,11 +5,19 @@ from typing import Final
 from txcouchdl.gateway.description import Headers
 from txcouchdl.gateway.errors import ErrorAnswer
 from txcouchdl.gateway.plan import plan_error
-from txcouchdl.protocol.fields import LONGEST_NAME
+from txcouchdl.protocol.fields import LONGEST_HEAD, LONGEST_NAME, MOST_FIELDS
 from txcouchdl.protocol.statuses import REASON_PHRASES
 
 TOO_SLOW: Final = ErrorAnswer(408, "request_timeout", "The request did not come in time.")
-BAD_REQUEST: Final = ErrorAnswer(400, "bad_request", "The request cannot be read, or its head is too long.")
+BAD_REQUEST: Final = ErrorAnswer(400, "bad_request", "The request cannot be read.")
+LONG_TARGET: Final = ErrorAnswer(
+    414, "uri_too_long", f"The request line has more than {LONGEST_HEAD} bytes: its target is too long."
+)
+LARGE_FIELDS: Final = ErrorAnswer(
+    431,
+    "request_header_fields_too_large",
+    f"The head of the request has more than {LONGEST_HEAD} bytes, or more than {MOST_FIELDS} header fields.",
+)
 LONG_NAME: Final = ErrorAnswer(
     431, "request_header_fields_too_large", f"The name of a header field has more than {LONGEST_NAME} bytes."
 )
