@@ -140,17 +140,21 @@ def nginx(directory: Path, upstream: int, listen: str = "listen 127.0.0.1:{port}
         },
     )
     (directory / "couchdl.conf").write_text(text, "utf-8")
+    with nginx_running(directory, _NGINX.format(user=nginx_user(), place=directory)):
+        yield Front(port, directory, str)
+
+
+@contextmanager
+def nginx_running(directory: Path, text: str) -> Iterator[None]:
+    """
+    An nginx with its whole configuration in a text, which names ``nginx.pid`` in the directory. It listens already.
+
+    :param directory: with ``logs`` in it.
+    """
     configuration = directory / "nginx.conf"
-    configuration.write_text(_NGINX.format(user=nginx_user(), place=directory), "utf-8")
-    command = [
-        str(nginx_command()),
-        "-p",
-        str(directory),
-        "-c",
-        str(configuration),
-        "-e",
-        f"{directory}/logs/start.log",
-    ]
+    configuration.write_text(text, "utf-8")
+    log = f"{directory}/logs/start.log"
+    command = [str(nginx_command()), "-p", str(directory), "-c", str(configuration), "-e", log]
     life, death = os.pipe()
     try:
         # It keeps our pipe open for as long as it lives.
@@ -159,7 +163,7 @@ def nginx(directory: Path, upstream: int, listen: str = "listen 127.0.0.1:{port}
         os.close(death)
     try:
         assert started.returncode == 0, started.stderr
-        yield Front(port, directory, str)
+        yield
     finally:
         if started.returncode == 0:
             os.kill(int((directory / "nginx.pid").read_text("ascii")), signal.SIGTERM)

@@ -55,6 +55,7 @@ def test_whole_attachment(house: House) -> None:
         "Content-Disposition": 'inline; filename="f.bin"',
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
+        "X-Accel-Buffering": "no",
     }
     assert {name: answer[name] for name in expected} == expected
     assert answer["Date"]

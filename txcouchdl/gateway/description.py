@@ -33,6 +33,10 @@ _SANDBOXED: Final = f"sandbox; {_POLICY}"
 # May be kept by the client, for no longer than it is still the same: there is no date to guess an age from.
 _CACHING: Final = ("Cache-Control", "private, no-transform")
 
+# Or nginx takes all that it can, into a file, and then nothing until its client has taken that: the gateway would wait
+# in vain (CLIENTS, point 21).
+_PACE: Final = ("X-Accel-Buffering", "no")
+
 _GUNZIP: Final = "+gunzip"
 _LONGEST_TYPE: Final = 1024
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -137,13 +141,13 @@ class Description:
 def _presented(
     name: str, stated_type: str | None, presentation: Presentation, download: str | None
 ) -> tuple[Headers, Headers]:
-    """The Content-Type field, or none; and those that say what is to be done with it."""
+    """The Content-Type field, or none; and those that say what browsers and proxies are to do with the attachment."""
     content_type = _told_type(name, stated_type)
     is_shown = download is None and presentation.is_shown(content_type)
     disposition = content_disposition("inline" if is_shown else "attachment", download or name)
     return (
         (("Content-Type", content_type),) if content_type is not None else (),
-        (("Content-Disposition", disposition), *presentation.policy(content_type), *SAFETY),
+        (("Content-Disposition", disposition), *presentation.policy(content_type), *SAFETY, _PACE),
     )
 
 
