@@ -279,6 +279,7 @@ def test_no_content_type_writes_our_headers(content_type: str) -> None:
         assert set(got.headers) <= {
             "server", "date", "content-type", "accept-ranges", "content-disposition", "etag", "cache-control",
             "x-content-type-options", "content-security-policy", "referrer-policy", "content-length", "repr-digest",
+            "x-accel-buffering", "x-robots-tag",
         }  # fmt: skip
 
 

@@ -20,7 +20,8 @@ def assert_told(told: Answer, status: int, word: str) -> None:
     assert told["Content-Type"] == "application/json"
     assert told["Cache-Control"] == "no-store"
     assert set(told.headers) == {
-        *("server", "date", "content-type", "cache-control", "content-length", "x-content-type-options")
+        *("server", "date", "x-robots-tag", "content-type", "cache-control", "content-length"),
+        "x-content-type-options",
     }
 
 

@@ -25,6 +25,8 @@ SAFETY: Final[Headers] = (
     # The address holds the token.
     ("Referrer-Policy", "no-referrer"),
 )
+#: What every response carries: an address that opens something is not for search engines.
+ROBOTS: Final = ("X-Robots-Tag", "noindex")
 # An attachment may be looked at, but it loads nothing and runs nothing; and what could be a page is of no origin.
 _POLICY: Final = (
     "default-src 'none'; form-action 'none'; img-src 'self' data:; media-src 'self'; style-src 'unsafe-inline'"

@@ -141,7 +141,6 @@ def _plan(content_type: str, body: bytes, *more: tuple[str, str]) -> DeliveryPla
         # It is made anew each time, and one address has two forms.
         ("Cache-Control", "private, no-cache"),
         ("Vary", "Accept, Authorization, Origin"),
-        ("X-Robots-Tag", "noindex"),
         *more,
         *SAFETY,
     )

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from txcouchdl.gateway.description import Headers
+from txcouchdl.gateway.description import ROBOTS, Headers
 from txcouchdl.gateway.errors import ErrorAnswer
 from txcouchdl.gateway.plan import plan_error
 from txcouchdl.protocol.fields import LONGEST_HEAD, LONGEST_NAME, MOST_FIELDS
@@ -34,6 +34,7 @@ def refusal(answer: ErrorAnswer, server: str, date: str, more: Headers = ()) -> 
     fields = {
         "Server": server,
         "Date": date,
+        **dict([ROBOTS]),
         **dict(plan_error(answer).headers),
         **dict(more),
         "Content-Length": str(len(answer.body)),

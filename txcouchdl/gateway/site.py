@@ -21,6 +21,7 @@ from txcouchdl.gateway.access_log import LineFormat, line_writer
 from txcouchdl.gateway.channel import GatewayChannel
 from txcouchdl.gateway.connections import Connections
 from txcouchdl.gateway.cors import AllowedOrigins
+from txcouchdl.gateway.description import ROBOTS
 from txcouchdl.gateway.errors import ErrorAnswer
 from txcouchdl.gateway.request import GatewayRequest
 from txcouchdl.gateway.tally import UNCOUNTED, Tally
@@ -79,7 +80,8 @@ class GatewaySite(Site):
         if now != self._now_is:
             self._now_is = now
             date = datetimeToString(now)
-            self._common_lines = b"Server: %b\r\nDate: %b\r\n" % (self.server.encode("ascii"), date)
+            fields = (("Server", self.server), ("Date", date.decode("ascii")), ROBOTS)
+            self._common_lines = b"".join(b"%b: %b\r\n" % (n.encode(), v.encode()) for n, v in fields)
         return self._common_lines
 
     def plain(self, transport: object) -> Any:

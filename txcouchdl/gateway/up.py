@@ -1,7 +1,9 @@
 """
-``/_up``, before everything else that is asked of us: whether we are there; and with ``?ready``, whether CouchDB is.
+Two addresses that are nobody's document, before everything else that is asked of us.
 
-It is told to anybody, so it tells no more than that. No database has this name.
+``/_up`` tells whether we are there; and with ``?ready``, whether CouchDB is. ``/robots.txt`` asks crawlers to fetch
+nothing. Both are told to anybody, so they tell no more than that. No database has one of these names, and no address of
+a document or an attachment has one segment only.
 """
 
 import json
@@ -9,7 +11,7 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource, Resource
-from twisted.web.server import Request
+from twisted.web.server import NOT_DONE_YET, Request
 
 from txcouchdl.couch.names import split_target
 from txcouchdl.couch.readiness import Readiness
@@ -20,8 +22,9 @@ from txcouchdl.gateway.request import GatewayRequest
 from txcouchdl.gateway.routing import RootedKlein
 
 _PATH: Final = b"/_up"
-#: How a request target begins that may have this path.
-_BEGINNINGS: Final = (_PATH, b"h", b"H")
+_ROBOTS_PATH: Final = b"/robots.txt"
+#: How a request target begins that may have one of these paths.
+_BEGINNINGS: Final = (_PATH, _ROBOTS_PATH, b"h", b"H")
 OK: Final = "ok"
 UNAVAILABLE: Final = "unavailable"
 
@@ -46,6 +49,9 @@ def plan_state(is_ok: bool, state: str, **detail: object) -> DeliveryPlan:
     return plan_text(200 if is_ok else 503, "application/json", body)
 
 
+_NO_CRAWLING: Final = plan_text(200, "text/plain; charset=utf-8", b"User-agent: *\nDisallow: /\n")
+
+
 class Up:
     """Answers requests for it."""
 
@@ -64,9 +70,17 @@ class Up:
         answer(plan_state(is_ok, OK if is_ok else UNAVAILABLE), request)
 
 
+class Robots(Resource):
+    """Answers requests for ``/robots.txt`` (RFC 9309)."""
+
+    def render(self, request: Request) -> Any:
+        answer(_NO_CRAWLING, request)
+        return NOT_DONE_YET
+
+
 class Entrance(Resource):
     """
-    Sends everybody to where his request is answered.
+    Sends each request to the resource that answers it.
 
     :param gateway: for all that are for nothing else.
     """
@@ -74,12 +88,13 @@ class Entrance(Resource):
     def __init__(self, gateway: IResource, up: IResource) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._gateway = gateway
-        self._up = up
+        self._others: dict[bytes, IResource] = {_PATH: up, _ROBOTS_PATH: Robots()}  # type: ignore[no-untyped-call]
 
     def render(self, request: Request) -> Any:
         # Of nearly all requests no more than that has to be seen.
-        is_for_us = request.uri.startswith(_BEGINNINGS) and self._is_up(request)
-        return (self._up if is_for_us else self._gateway).render(request)
+        resource = self._other(request) if request.uri.startswith(_BEGINNINGS) else None
+        return (resource or self._gateway).render(request)
 
-    def _is_up(self, request: Request) -> bool:
-        return request.method in {b"GET", b"HEAD"} and split_target(request.uri)[0] == _PATH
+    def _other(self, request: Request) -> IResource | None:
+        is_read = request.method in {b"GET", b"HEAD"}
+        return self._others.get(split_target(request.uri)[0]) if is_read else None
