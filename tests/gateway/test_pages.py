@@ -3,8 +3,9 @@
 import json
 import re
 import tracemalloc
+from html import unescape
 from typing import Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import pytest
 from hypothesis import given
@@ -20,9 +21,12 @@ from txcouchdl.gateway import pages
 from txcouchdl.gateway.facts import parse_query
 from txcouchdl.gateway.pages import PageFacts, plan_page, wants_html
 from txcouchdl.gateway.plan import DeliveryPlan
+from txcouchdl.links import Link
 from txcouchdl.page import html
 
 FILM = Stored(b"film" * 10, "video/mp4")
+#: The parameter that pins an address to it.
+PIN = f"digest={quote(FILM.stub['digest'], safe='')}"
 TEXT = Stored.compressed(b"text" * 100)
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"}
 
@@ -232,7 +236,7 @@ def test_a_token_from_a_field_stays_out_of_addresses(house: House) -> None:
     answer = house.ask("/db/doc/", {"Authorization": f"Bearer {TOKEN}", **BROWSER})
     assert answer.status == 200
     assert TOKEN.encode() not in answer.body
-    assert b'"film.mp4?download"' in answer.body
+    assert f'"film.mp4?{PIN}&amp;download"'.encode() in answer.body
 
 
 @pytest.mark.parametrize("document_id", [".", ".."])
@@ -292,6 +296,49 @@ def test_pins(house: House) -> None:
     assert house.ask(url).body == FILM.stored
     house.doc.attachments["film.mp4"] = Stored(b"another", "video/mp4")
     assert house.ask(url).status == 412
+
+
+def links(answer: Answer) -> dict[str, list[str]]:
+    """The links of a page for people to its first attachment: by the element that has them."""
+    found: dict[str, list[str]] = {}
+    for tag, link in re.findall(r'<(a|audio|video|img)[^>]* (?:href|src)="([^"]*)"', answer.body.decode()):
+        found.setdefault(tag, []).append(unescape(link))
+    return found
+
+
+@pytest.mark.parametrize("query", ["", "&pin", "&rev="])
+@pytest.mark.parametrize("opened_by", ["token", "link", "field"])
+def test_players_and_downloads_are_pinned(house: House, opened_by: str, query: str) -> None:
+    """They get what the page listed, whatever opened it; and once it was replaced, nothing of the new one."""
+    expires = int(house.network.seconds()) + 1000
+    link = Link(database="db", document_id="doc", attachment=None, expires=expires)
+    opening = {"token": f"token={TOKEN}", "link": link.query(TOKEN.encode()), "field": ""}[opened_by]
+    fields = {"Authorization": f"Bearer {TOKEN}"} if opened_by == "field" else {}
+    if query == "&rev=":
+        # The link of a document is for no revision.
+        query = "" if opened_by == "link" else f"&rev={house.doc.rev}"
+    house.node.old_docs["/db/doc", house.doc.rev] = house.doc
+    shown = links(house.ask(f"/db/doc/?{opening}{query}", {**BROWSER, **fields}))
+    (player,), (name, download, *_) = shown["video"], shown["a"]
+    base = "http://test/db/doc/"
+    for each in (player, download):
+        assert PIN in each
+        assert house.ask(base + each, {"Range": "bytes=2-5", **fields}).body == FILM.stored[2:6]
+    assert "download" in download
+    assert (PIN in name) == (query == "&pin")
+    house.node.docs["/db/doc"] = Doc({"download_token": TOKEN}, {"film.mp4": Stored(b"another", "video/mp4")}, "2-abc")
+    status = 206 if query.startswith("&rev=") else 412
+    for each in (player, download):
+        assert house.ask(base + each, {"Range": "bytes=2-5", **fields}).status == status
+
+
+def test_the_longest_link_has_a_player_and_a_download() -> None:
+    """Though these are longer."""
+    name = "n" * (8000 - len(f"?token={TOKEN}"))
+    house = House({name: FILM})
+    shown = links(page(house, headers=BROWSER))
+    assert [len(each) for each in shown["a"]] == [8000, 8000 + len(f"&{PIN}&download")]
+    assert [len(each) for each in shown["video"]] == [8000 + len(f"&{PIN}")]
 
 
 def test_pins_of_what_was_uploaded_compressed() -> None:
@@ -394,7 +441,7 @@ def test_a_page_for_people(house: House) -> None:
     answer = page(house, headers=BROWSER)
     assert (answer.status, answer["Content-Type"]) == (200, "text/html; charset=utf-8")
     assert b"film.mp4" in answer.body
-    assert f'"film.mp4?token={TOKEN}&amp;download"'.encode() in answer.body
+    assert f'"film.mp4?token={TOKEN}&amp;{PIN}&amp;download"'.encode() in answer.body
     assert answer["Content-Security-Policy"] == html.POLICY
     assert "script" not in html.POLICY
     assert answer["Referrer-Policy"] == "no-referrer"

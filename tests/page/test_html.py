@@ -119,12 +119,19 @@ def an_entry(
     name: str = "a.bin", content_type: str | None = None, length: int | None = 5, link: str = "a.bin"
 ) -> Entry:
     return Entry(
-        name, content_type, length, "md5-AAAA", 1, f"{link}?token=t&rev=1-a", f"{link}?token=t&rev=1-a&download"
+        name,
+        content_type,
+        length,
+        "md5-AAAA",
+        1,
+        f"{link}?token=t&rev=1-a",
+        f"{link}?token=t&rev=1-a&digest=md5-AAAA",
+        f"{link}?token=t&rev=1-a&digest=md5-AAAA&download",
     )
 
 
 def without_address(entry: Entry) -> Entry:
-    return evolve(entry, link=None, download=None)
+    return evolve(entry, link=None, player=None, download=None)
 
 
 AUDIO: Final = an_entry("melody.mp3", "audio/mpeg", link="melody.mp3")
@@ -246,8 +253,8 @@ def test_every_address_is_an_entry_s_own() -> None:
         [each[name] for each in item.walk() for name in ("href", "src") if each[name]] for item in page.all("li")
     ]
     assert of_lists == [
-        [AUDIO.link, AUDIO.link, AUDIO.download],
-        [VIDEO.link, VIDEO.link, VIDEO.download],
+        [AUDIO.link, AUDIO.player, AUDIO.download],
+        [VIDEO.link, VIDEO.player, VIDEO.download],
         [IMAGE.link, IMAGE.link, IMAGE.link, IMAGE.download],
         [OTHER.link, OTHER.download],
         [],

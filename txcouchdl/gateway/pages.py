@@ -151,8 +151,9 @@ def _entry(document: DocumentAddress, stub: AttachmentStub, facts: PageFacts) ->
     description = Description(stub)
     content_type = description.content_type
     address = AttachmentAddress(document.database, document.document_id, stub.name)
-    pin = [f"digest={quote(description.pin, safe='')}"] if facts.is_pinning else []
-    parameters = [*_carried(facts), *pin]
+    carried = _carried(facts)
+    pinned = [*carried, f"digest={quote(description.pin, safe='')}"]
+    link = _link(address, pinned if facts.is_pinning else carried)
     return Entry(
         name=stub.name,
         # In a header field it stands for its bytes.
@@ -161,17 +162,24 @@ def _entry(document: DocumentAddress, stub: AttachmentStub, facts: PageFacts) ->
         digest=stub.digest.text,
         representation_digests=representation_digests(stub),
         revpos=stub.revpos,
-        link=_link(address, parameters),
-        download=_link(address, [*parameters, "download"]),
+        link=link,
+        # What a browser asks for piece by piece must not become another attachment meanwhile.
+        player=None if link is None else _relative(address, pinned),
+        download=None if link is None else _relative(address, [*pinned, "download"]),
     )
 
 
 def _link(address: AttachmentAddress, parameters: list[str]) -> str | None:
-    """Relative to the page's address."""
+    """:return: ``None`` if no link can lead to the attachment, or one that is too long."""
     if len(address.attachment) > _LONGEST_LINK or not is_linkable(address):
         return None
-    link = "?".join(filter(None, (quote_segment(address.attachment), "&".join(parameters))))
+    link = _relative(address, parameters)
     return link if len(link) <= _LONGEST_LINK else None
+
+
+def _relative(address: AttachmentAddress, parameters: list[str]) -> str:
+    """Relative to the page's address."""
+    return "?".join(filter(None, (quote_segment(address.attachment), "&".join(parameters))))
 
 
 def _page_link(facts: PageFacts, skip: int) -> str:

@@ -26,7 +26,9 @@ class Entry:
     :ivar revpos: number of the revision that brought it; ``None`` if the document does not tell.
     :ivar link: its address, relative to the page's, ASCII; with whatever secret opens it. ``None`` if none can
         lead to it.
-    :ivar download: the same, to save it instead of showing it.
+    :ivar player: the same for a player, which asks for the attachment in pieces. It leads to the bytes that are listed
+        here, or to none.
+    :ivar download: as ``player``, to save the attachment instead of showing it.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Entry:
     digest: str
     revpos: int | None
     link: str | None = field(repr=False)
+    player: str | None = field(repr=False)
     download: str | None = field(repr=False)
     representation_digests: Mapping[str, bytes] = field(factory=dict)
 
