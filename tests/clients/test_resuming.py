@@ -1,5 +1,6 @@
 """Downloads that are broken off on their way, and go on from where they were: each client in its own way."""
 
+import gzip
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -70,6 +71,18 @@ async def test_wget(served: Served, tmp_path: Path, name: str) -> None:
     assert sha_of(tmp_path / name) == sha(content)
     assert it.cuts == 2
     assert it.ranges == [None, f"bytes={BREAK}-", f"bytes={2 * BREAK}-"]
+
+
+@needs("wget")
+@ensureDeferred
+async def test_wget_of_a_short_upload(served: Served, tmp_path: Path) -> None:
+    """Uploaded as gzip, and never read before. wget would take a break within a chunk for the end, and exit with 0."""
+    content = NOISE[:30_000].hex("\n", 32).encode()
+    served.put("short", "short.txt", gzip.compress(content), "text/plain", Content_Encoding="gzip")
+    async with door(served, Cut(20_000)) as it:
+        assert await run(tmp_path, *WGET, "-O", "file", it.url("short", "short.txt")) == 0
+    assert sha_of(tmp_path / "file") == sha(content)
+    assert it.ranges == [None, "bytes=20000-"]
 
 
 @needs("curl", "wget")

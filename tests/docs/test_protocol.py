@@ -59,7 +59,7 @@ def answers() -> Iterator[Answer]:
         {
             "f.txt": Stored(b"0123456789"),
             # Its length is not known before it has been read.
-            "g.txt": Stored.encoded(gzip.compress(b"0" * 1000)),
+            "g.txt": Stored.encoded(gzip.compress(b"0" * 100_000)),
         },
         origins=[ORIGIN],
     )

@@ -4,6 +4,7 @@ import gc
 import gzip
 import io
 import json
+import random
 from email.parser import BytesParser
 from typing import Any
 from urllib.parse import quote
@@ -12,10 +13,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests import scripted
 from tests.gateway.house import TOKEN, Answer, House, are_decoys, logged
 from tests.scripted import Doc, Mark, Stored
 from txcouchdl.couch.documents import Document
-from txcouchdl.gateway.plan import QUICKLY_READ
+from txcouchdl.gateway.plan import MOST_HELD, QUICKLY_READ
 from txcouchdl.gateway.request import field_lines
 from txcouchdl.gateway.responder import _QUICKLY_INFLATED
 
@@ -153,12 +155,75 @@ def test_several_ranges(house: House, name: str) -> None:
 
 
 def test_an_upload_that_was_compressed_has_no_length_until_it_was_read_once(house: House) -> None:
+    text = TEXT * (MOST_HELD // len(TEXT) + 1)
+    house.doc.attachments["encoded"] = Stored.encoded(gzip.compress(text))
     first = house.get("encoded")
-    assert (first.status, first.body, first["Accept-Ranges"]) == (200, TEXT, "bytes")
+    assert (first.status, first.body, first["Accept-Ranges"]) == (200, text, "bytes")
     assert first["Transfer-Encoding"] == "chunked"
     second = house.get("encoded", "bytes=10-19")
-    assert (second.status, second.body, second["Accept-Ranges"]) == (206, TEXT[10:20], "bytes")
-    assert house.get("encoded")["Content-Length"] == str(len(TEXT))
+    assert (second.status, second.body, second["Accept-Ranges"]) == (206, text[10:20], "bytes")
+    assert house.get("encoded")["Content-Length"] == str(len(text))
+
+
+NOISE = random.Random(4).randbytes(MOST_HELD)
+
+
+@pytest.mark.parametrize(
+    ("body", "is_short"),
+    [
+        (b"", True),
+        (b"1", True),
+        (TEXT, True),
+        (bytes(MOST_HELD), True),
+        (bytes(MOST_HELD + 1), False),
+        (bytes(50 * MOST_HELD), False),
+        (NOISE[: MOST_HELD - 100], True),
+        # Its gzip is longer.
+        (NOISE, False),
+    ],
+)
+@pytest.mark.parametrize("is_direct", [False, True])
+def test_a_short_upload_that_was_compressed_has_a_length_at_once(body: bytes, is_short: bool, is_direct: bool) -> None:
+    """It is inflated before the head is sent, and read once. A client may take a break within a chunk for the end."""
+    house = House({"f": Stored.encoded(gzip.compress(body))}, is_direct=is_direct)
+    answer = house.get("f")
+    assert (answer.status, answer.body, answer.is_whole) == (200, body, True)
+    assert answer.headers.get("content-length") == (str(len(body)) if is_short else None)
+    assert answer.headers.get("transfer-encoding") == (None if is_short else "chunked")
+    assert sum(each.path == "/db/doc/f" for each in house.node.asked) == 1
+    house.assert_at_rest()
+
+
+def test_a_short_upload_that_is_damaged_is_an_error() -> None:
+    """Nothing has been sent when its digest turns out to be wrong."""
+    house = House({"f": Stored.encoded(gzip.compress(TEXT))})
+    stored = house.doc.attachments["f"].stored
+    # The operating system's number in gzip's head: it inflates to the same bytes.
+    damaged = stored[:9] + bytes([stored[9] ^ 1]) + stored[10:]
+    assert gzip.decompress(damaged) == TEXT
+    house.node.faults = lambda asked: (
+        [scripted.answer(200, damaged, {"ETag": f'"{house.doc.attachments["f"].etag}"', "Content-Encoding": "gzip"})]
+        if asked.path == "/db/doc/f"
+        else None
+    )
+    got = house.get("f")
+    assert (got.status, got.is_whole) == (502, True)
+    house.network.pass_time(60)
+    house.assert_at_rest()
+
+
+def test_a_client_that_leaves_before_a_short_upload_is_inflated() -> None:
+    house = House({"f": Stored.encoded(gzip.compress(TEXT))})
+    stored = house.doc.attachments["f"]
+    head = scripted.answer(200, stored.stored, {"ETag": f'"{stored.etag}"', "Content-Encoding": "gzip"})[:-10]
+    house.node.faults = lambda asked: [head, Mark.SILENCE] if asked.path == "/db/doc/f" else None
+    client = house.send(f"/db/doc/f?token={TOKEN}")
+    house.network.run()
+    assert client.received == b""
+    client.transport.abortConnection()
+    house.network.run()
+    assert " 499 " in house.log[0]
+    house.assert_at_rest()
 
 
 def test_for_a_range_an_upload_that_was_compressed_is_read_at_once(house: House) -> None:

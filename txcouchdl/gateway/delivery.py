@@ -10,6 +10,7 @@ the promised Content-Length, or before the last chunk. No response is framed by 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
+from attrs import evolve
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from twisted.web.server import Request
@@ -42,7 +43,7 @@ async def deliver(
 
     :param source: of the planned attachment.
     :param begins: called when a response that takes time begins: from now on it can be no error.
-    :raises DownloadError: only as long as nothing has been told to the client.
+    :raises DownloadError: only as long as nothing has been sent to the client.
     """
     if not plan.sends_attachment:
         answer(plan, request)
@@ -59,12 +60,15 @@ async def deliver(
     try:
         if begins is not None:
             begins()
-        _write_head(plan, request)
-        stream = _Stream(request, heads)
+        response = _Response(plan, request)
+        stream = _Stream(request, heads, response)
         await stream.send(runs, first, source)
-        request.write(plan.trailer)
+        response.end()
         stream.end()
     except DownloadError as error:
+        if not response.has_begun:
+            request.unregisterProducer()
+            raise
         _log.warn("a download broke off: {error}", error=error)
         await break_off(request)
     finally:
@@ -118,6 +122,48 @@ def _framed(run: Run | None, heads: Iterator[bytes] | None) -> Callable[[bytes],
     return PartFramer(heads, (each.length for each in run)).frame
 
 
+class _Response:
+    """
+    The head of a response, and the bytes behind it.
+
+    A body of unknown length may be short. Its head waits until the body is complete or has more bytes than the plan
+    allows to hold back: so it has a Content-Length in the first case, and is chunked in the second.
+
+    :ivar has_begun: whether the head has been written.
+    """
+
+    def __init__(self, plan: DeliveryPlan, request: Request) -> None:
+        self._plan = plan
+        self._request = request
+        self._held: list[bytes] = []
+        self._held_count = 0
+        self.has_begun = False
+        if not plan.most_held:
+            self._begin(plan.content_length)
+
+    def write(self, data: bytes) -> None:
+        if self.has_begun:
+            self._request.write(data)
+            return
+        self._held.append(data)
+        self._held_count += len(data)
+        if self._held_count > self._plan.most_held:
+            self._begin(None)
+
+    def end(self) -> None:
+        """Write what follows the bytes of the attachment. The request is finished by the caller."""
+        if not self.has_begun:
+            self._begin(self._held_count)
+        self._request.write(self._plan.trailer)
+
+    def _begin(self, length: int | None) -> None:
+        self.has_begun = True
+        _write_head(evolve(self._plan, content_length=length), self._request)
+        held, self._held = self._held, []
+        for data in held:
+            self._request.write(data)
+
+
 @implementer(IPushProducer)
 class _Stream:
     """
@@ -126,10 +172,12 @@ class _Stream:
     :param heads: of its parts; ``None`` if it has none.
     """
 
-    def __init__(self, request: Request, heads: Iterator[bytes] | None) -> None:
+    def __init__(self, request: Request, heads: Iterator[bytes] | None, response: _Response) -> None:
         self._request = request
+        self._response = response
         self._heads = heads
-        self._outlet = outlet_of(request)
+        # The bytes of a response that has not begun cannot leave past it.
+        self._outlet = outlet_of(request) if response.has_begun else None
         self._reader: AttachmentReader | None = None
         self._is_paused = False
         request.registerProducer(self, True)
@@ -149,7 +197,7 @@ class _Stream:
         if self._is_paused:
             reader.pauseProducing()
         try:
-            await reader.deliver(lambda data: self._request.write(framed(data)), self._outlet)
+            await reader.deliver(lambda data: self._response.write(framed(data)), self._outlet)
         finally:
             reader.stopProducing()
 

@@ -34,6 +34,9 @@ _CHEAP: Final = 16 * 2**20
 #: Bytes at rest that are soon read to find out a length.
 QUICKLY_READ: Final = 16 * 2**20
 
+#: Bytes of a body of unknown length that wait for its end before they are sent: as many as wait in a transport anyway.
+MOST_HELD: Final = 2**16
+
 _DEFAULT_PRESENTATION: Final = Presentation()
 
 
@@ -77,6 +80,8 @@ class DeliveryPlan:
     :ivar framing: of several ranges: it puts its heads between them, and its trailer is in this plan's.
     :ivar trailer: bytes of ours that follow; the whole body, if there are no ranges.
     :ivar content_length: bytes of the body, or of what a GET would have got; ``None`` if it cannot be known.
+    :ivar most_held: bytes of a body of unknown length that may wait for its end before they are sent; 0 for none. If
+        the end comes, the response has a Content-Length.
     :ivar wants_length: whether there would be a better plan if the attachment's length were known, and it is worth
         while to find it out.
     """
@@ -87,6 +92,7 @@ class DeliveryPlan:
     ranges: tuple[ByteRange, ...] | None = ()
     framing: MultipartByteranges | None = None
     trailer: bytes = b""
+    most_held: int = 0
     wants_length: bool = False
 
     @property
@@ -169,12 +175,15 @@ def plan_options(preflight: Headers = ()) -> DeliveryPlan:
 
 def _plan_unmeasured(description: Description, facts: RequestFacts, wants_range: bool) -> DeliveryPlan:
     """All of an attachment of unknown length. curl gives up where it wants a range and gets all."""
-    is_quick = description.stub.stored_length <= QUICKLY_READ
+    stored_length = description.stub.stored_length
+    is_quick = stored_length <= QUICKLY_READ
     return DeliveryPlan(
         200,
         description.fields("bytes" if is_quick else "none"),
         None,
         None,
+        # wget takes a connection that ends within a chunk for the end of the body.
+        most_held=MOST_HELD if stored_length <= MOST_HELD else 0,
         wants_length=facts.needs_length or (wants_range and is_quick),
     )
 
