@@ -12,9 +12,10 @@ from urllib.parse import quote
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from twisted.logger import LogLevel
 
 from tests import scripted
-from tests.gateway.house import TOKEN, Answer, House, are_decoys, logged
+from tests.gateway.house import TOKEN, Answer, House, are_decoys, logged, read_answer
 from tests.scripted import Doc, Mark, Stored
 from txcouchdl.couch.documents import Document
 from txcouchdl.gateway.plan import MOST_HELD, QUICKLY_READ
@@ -209,6 +210,22 @@ def test_a_short_upload_that_is_damaged_is_an_error() -> None:
     got = house.get("f")
     assert (got.status, got.is_whole) == (502, True)
     house.network.pass_time(60)
+    house.assert_at_rest()
+
+
+def test_a_short_upload_that_is_no_whole_gzip_is_an_error() -> None:
+    """Its first bytes wait for the others, which do not come: the answer is a clean one, and the connection goes on."""
+    house = House({"f": Stored.encoded(gzip.compress(TEXT)[:-1]), "g": Stored(b"bytes")})
+    with logged() as events:
+        client = house.send(f"/db/doc/f?token={TOKEN}")
+        house.network.run()
+    assert not [each for each in events if each["log_level"] in (LogLevel.error, LogLevel.critical)]
+    answer = read_answer(client.received, "GET", client.is_closed)
+    assert (answer.status, answer.is_whole, json.loads(answer.body)["error"]) == (502, True, "bad_gateway")
+    client.received = b""
+    client.transport.write(f"GET /db/doc/g?token={TOKEN} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    house.network.run()
+    assert read_answer(client.received, "GET", client.is_closed).body == b"bytes"
     house.assert_at_rest()
 
 

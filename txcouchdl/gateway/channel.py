@@ -199,7 +199,7 @@ class GatewayChannel(BoundedHeads):
         self.dataReceived = self.lineReceived = self.rawDataReceived = _drop  # type: ignore[method-assign,assignment]
         self.give_up_after(_LINGER)
         cast(IConsumer, transport).unregisterProducer()
-        if self.isSecure() or self._half_closed is not None:
+        if self.isSecure():
             # TLS has no half of a connection to close. It says its goodbye, behind a handshake that is still under
             # way too, and goes on reading until the client says its own.
             transport.loseConnection()
