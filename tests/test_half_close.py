@@ -22,6 +22,7 @@ from tests.clients.served import Served, sha, target
 from tests.nodes import descriptors, needs_proc
 from tests.running import ANY_PORT, PATIENCE, connect, read_to_end, running
 from tests.store.serving import Response, parse_response
+from txcouchdl.gateway.errors import NoSuchAttachment, answer_for
 
 #: More than the buffers on the way hold.
 LARGE = random.Random(5).randbytes(20 * 2**20)
@@ -36,7 +37,7 @@ CASES: dict[str, tuple[str, str | None, int, bytes]] = {
     "gzip": ("text.txt", None, 200, TEXT),
     "a range of gzip": ("text.txt", "bytes=1000-", 206, TEXT[1000:]),
     "uploaded as gzip": ("upload.txt", None, 200, TEXT),
-    "nothing there": ("none.bin", None, 404, b'{"error": "not_found", "reason": "Document is missing attachment"}\n'),
+    "nothing there": ("none.bin", None, 404, answer_for(NoSuchAttachment()).body),
 }
 
 
