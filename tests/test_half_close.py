@@ -189,6 +189,31 @@ def test_requests_before_the_end_are_answered_and_part_of_one_is_not(served: Ser
     assert received == b""
 
 
+#: Requests that are answered at once, without a read.
+QUICK = {
+    "/_up": b"GET /_up HTTP/1.1\r\nHost: x\r\n\r\n",
+    "robots.txt": b"GET /robots.txt HTTP/1.1\r\nHost: x\r\n\r\n",
+    "404": b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n",
+    "400": b"GET /%ff HTTP/1.1\r\nHost: x\r\n\r\n",
+    "405": b"DELETE /x HTTP/1.1\r\nHost: x\r\n\r\n",
+}
+
+
+@every_carrier
+@pytest.mark.parametrize("quick", QUICK)
+def test_requests_behind_one_that_is_answered_at_once_are_answered_too(
+    served: Served, carrier: str, quick: str
+) -> None:
+    for requests in (
+        [request("one.bin"), QUICK[quick], request("one.bin")],
+        [request("one.bin"), *3 * [QUICK[quick]], request("one.bin"), request("one.bin"), QUICK[quick]],
+        [QUICK[quick], request("one.bin"), QUICK[quick]],
+        [QUICK[quick]] * 5,
+    ):
+        received = CARRIERS[carrier](served, b"".join(requests))
+        assert received.count(b"HTTP/1.1 ") == len(requests)
+
+
 @every_carrier
 @pytest.mark.parametrize("raw", [b"", b"GET /db/doc/one.bin HT", request("one.bin")[:-2]], ids=["none", "line", "head"])
 def test_a_connection_without_a_request_is_closed(served: Served, carrier: str, raw: bytes) -> None:

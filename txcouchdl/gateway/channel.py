@@ -4,8 +4,7 @@ One client's connection: what twisted.web's HTTP channel does, and what it lacks
 * A request that cannot be read gets a CouchDB-shaped error and a line in the access log, and the client the time to
   take it.
 * A client that sends request after request and reads nothing gets no answer made that would only wait in memory.
-* A client that has closed its half of the connection gets the whole response: see
-  :mod:`~txcouchdl.gateway.half_close`.
+* A client that has closed its half of the connection gets the whole response (:mod:`.half_close`).
 * Each wait for the client has its limit, and none of them takes from the client what it may still take: see
   :class:`~txcouchdl.gateway.limits.ClientLimits`.
 """
@@ -238,8 +237,9 @@ class GatewayChannel(BoundedHeads):
         if is_ending or self._handlingRequest:
             return
         if self._half_closed is not None:
-            # No further request comes, nor the rest of one.
-            self.loseConnection()
+            # No further request comes; those that have come may still be read, in a loop around this call.
+            if not self._busyReceiving:
+                self.loseConnection()
         elif self._deadline is None:
             self._rest()
 
