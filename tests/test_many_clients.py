@@ -1,5 +1,5 @@
 """
-Hundreds of clients that read slowly, or nothing at all: what one of them costs the gateway, for real.
+A thousand clients that read slowly, or nothing at all: what one of them costs the gateway, for real.
 
 The clients are sockets of this process. They announce the segments of an Ethernet: on loopback Linux would take
 megabytes over for each, and all together as much as it has for TCP.
@@ -35,7 +35,7 @@ from tests.running import PATIENCE, Running, beat, needs_curl, read_to_end, runn
 
 pytestmark = [needs_curl, needs_proc]
 
-CLIENTS = 400
+CLIENTS = 1000
 #: Bytes of the attachment: more than sockets buffer on both sides of the gateway.
 LENGTH = 20_000_000
 #: Those that read on to the end, in the end.
@@ -178,7 +178,7 @@ def scene(directory: Path, kind: Kind) -> Iterator[Scene]:
 
 
 @pytest.mark.parametrize("kind", [pytest.param(identity, id="identity"), pytest.param(compressed, id="gzip")])
-def test_hundreds_of_clients(kind: Callable[[], Kind], tmp_path: Path) -> None:
+def test_a_thousand_clients(kind: Callable[[], Kind], tmp_path: Path) -> None:
     """First such as read nothing, then such as read slowly, of whom some read on to the end."""
     wanted = kind()
     with scene(tmp_path, wanted) as it:
