@@ -23,7 +23,7 @@ from txcouchdl.gateway.connections import Connections
 from txcouchdl.gateway.cors import AllowedOrigins
 from txcouchdl.gateway.description import ROBOTS
 from txcouchdl.gateway.errors import ErrorAnswer
-from txcouchdl.gateway.request import GatewayRequest
+from txcouchdl.gateway.request import GatewayRequest, field_lines
 from txcouchdl.gateway.tally import UNCOUNTED, Tally
 
 _access = Logger(namespace="txcouchdl.access")
@@ -79,9 +79,8 @@ class GatewaySite(Site):
         now = int(time())
         if now != self._now_is:
             self._now_is = now
-            date = datetimeToString(now)
-            fields = (("Server", self.server), ("Date", date.decode("ascii")), ROBOTS)
-            self._common_lines = b"".join(b"%b: %b\r\n" % (n.encode(), v.encode()) for n, v in fields)
+            fields = (("Server", self.server), ("Date", datetimeToString(now).decode("ascii")), ROBOTS)
+            self._common_lines = b"".join(field_lines(fields))
         return self._common_lines
 
     def plain(self, transport: object) -> Any:
