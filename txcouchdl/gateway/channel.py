@@ -323,13 +323,13 @@ class GatewayChannel(BoundedHeads):
 
         :param answer: to a request of which a part has come; ``None`` to cut the connection off instead.
         """
-        if self._deadline is not None and answer is None:
-            self.drop()
-        elif self._deadline is not None and answer is not None:
-            self.refuse(answer)
-        else:
+        if self._deadline is None:
             self.give_up_after(_LINGER)
             self.loseConnection()
+        elif answer is None:
+            self.drop()
+        else:
+            self.refuse(answer)
 
     def wind_up(self) -> None:
         """Close behind the response that is under way, or at once if there is none. No further request is read."""

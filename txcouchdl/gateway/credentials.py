@@ -54,7 +54,7 @@ def token_of(parameters: Mapping[bytes, Sequence[bytes]], fields: Fields) -> tup
     if bearers := _credentials(credentials, _BEARER):
         return Place.BEARER, _only(bearers)
     if b"signature" in parameters:
-        return Place.ADDRESS, None
+        return _IN_ADDRESS, None
     if basics := _credentials(credentials, _BASIC):
         return Place.BASIC, _password(_only(basics))
     return Place.NOWHERE, None

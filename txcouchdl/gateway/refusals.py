@@ -34,9 +34,7 @@ def refusal(answer: ErrorAnswer, server: str, date: str, more: Headers = ()) -> 
     fields = {
         "Server": server,
         "Date": date,
-        **dict([ROBOTS]),
-        **dict(plan_error(answer).headers),
-        **dict(more),
+        **dict((ROBOTS, *plan_error(answer).headers, *more)),
         "Content-Length": str(len(answer.body)),
         "Connection": "close",
     }
