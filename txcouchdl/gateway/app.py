@@ -106,7 +106,8 @@ class Gateway:
         self._limiter = limiter or RateLimiter(GUESS_LIMIT, clock)
         self._proxies = proxies or TrustedProxies()
         self._origins = origins or AllowedOrigins()
-        self._is_for_own_pages = self._origins.has_none
+        # Found out once: most gateways allow no site, and each request pays for the question.
+        self._allows_sites = not self._origins.has_none
         self._opener = DocumentOpener(databases or AllowedDatabases())
         self._links = links or LinkRule()
         self._asks_password = asks_password
@@ -149,7 +150,7 @@ class Gateway:
         forwarded_for = _field(request, b"x-forwarded-for")
         client = self._proxies.client_of(peer, forwarded_for)
         request.client = ClientAddress(client)
-        if not self._is_for_own_pages:
+        if self._allows_sites:
             tell(self._origins.fields(_field(request, b"origin")), request)
         if forwarded_for is not None:
             request.count_for(client)
