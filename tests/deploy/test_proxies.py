@@ -98,7 +98,7 @@ def test_the_check_finds_a_proxy_that_compresses(lasting: Gateway, tmp_path: Pat
     assert begun.headers["etag"] == f'{ETAG[:-1]}-gzip"'
     assert ended.status == 1
     (failed,) = [line for line in ended.out.splitlines() if line.startswith("fail")]
-    assert failed.startswith("fail  GET of all, as a browser begins: a coding comes")
+    assert failed.startswith("fail  GET of all, as a browser begins: comes compressed")
 
 
 @needs_nginx

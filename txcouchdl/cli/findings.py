@@ -186,7 +186,7 @@ def _whole(replies: Replies, known: Known) -> Finding:
     if reply.head.status != 200:
         return Finding(subject, Verdict.FAIL, f"answered with {reply.head.status}: browsers load nothing")
     if reply.head.is_encoded:
-        return Finding(subject, Verdict.FAIL, "a coding comes, as a proxy may make it: browsers cannot resume it")
+        return Finding(subject, Verdict.FAIL, "comes compressed, perhaps by a proxy: browsers cannot resume it")
     if reply.head.etag != first.head.etag:
         return Finding(subject, Verdict.FAIL, "comes with another ETag than the ranges: browsers cannot resume it")
     begins = reply.body[: len(first.body)] == first.body[: len(reply.body)]

@@ -195,7 +195,13 @@ NUMBERS: Final = (
     Number.of(
         ClientLimits, "client_timeout", 1, 604800, "Seconds a client may read nothing before its connection is closed."
     ),
-    Number.of(ClientLimits, "half_close_timeout", 0.1, 3600, "Seconds that a half-closed client may take nothing."),
+    Number.of(
+        ClientLimits,
+        "half_close_timeout",
+        0.1,
+        3600,
+        "Seconds that a client may read nothing after it has closed its half of the connection.",
+    ),
     Number.of(
         Settings,
         "guess_limit",
