@@ -15,30 +15,9 @@ from attrs import field, frozen
 
 from txcouchdl.couch.tally import HedgeKind
 
+_CLIENT_ERRORS: Final = (400, 401, 403, 404, 405, 408, 412, 413, 414, 416, 429, 431)
 #: The statuses of answers; 499 is that of a client that left before there was one.
-STATUSES: Final = (
-    200,
-    204,
-    206,
-    304,
-    400,
-    401,
-    403,
-    404,
-    405,
-    408,
-    412,
-    413,
-    414,
-    416,
-    429,
-    431,
-    499,
-    500,
-    502,
-    503,
-    504,
-)
+STATUSES: Final = (200, 204, 206, 304, *_CLIENT_ERRORS, 499, 500, 502, 503, 504)
 #: What became of a request, if it was not answered with one of these.
 LEFT: Final = "left"
 BROKEN_OFF: Final = "broken_off"
