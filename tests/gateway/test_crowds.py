@@ -19,6 +19,7 @@ from tests.network import End
 from tests.scripted import Mark, Stored
 from txcouchdl.gateway.addresses import Addresses
 from txcouchdl.gateway.channel import GatewayChannel
+from txcouchdl.gateway.connections import most_leaving
 from txcouchdl.gateway.limits import ClientLimits
 from txcouchdl.gateway.peers import TrustedProxies
 
@@ -522,7 +523,7 @@ def test_who_is_new_has_time_as_long_as_few_are() -> None:
 
 
 def test_too_many_that_leave() -> None:
-    """A connection that rests gives its place all the same: it leaves at once."""
+    """Beyond some, a new connection is dropped, though another could give its place up."""
     house = house_of(3, 3)
     clients = [busy(house, f"192.0.2.{number}") for number in range(3)]
     refused = []
@@ -532,9 +533,11 @@ def test_too_many_that_leave() -> None:
         house.network.run()
     assert all(door(each).is_connected for each in refused)
     assert taken(house, clients[0]).is_whole
-    served = resting(house)
-    assert (served.is_closed, clients[0].is_closed) == (False, True)
-    assert all(door(each).is_connected for each in refused)
+    dropped = newcomer(house)
+    assert (dropped.is_closed, dropped.received, clients[0].is_closed) == (True, b"", False)
+    house.network.pass_time(6)
+    resting(house)
+    assert clients[0].is_closed
 
 
 STEPS = st.tuples(
@@ -581,6 +584,7 @@ def assert_consistent(house: House) -> None:
     served, leaving = connections._served, connections._leaving
     assert len(served) <= house.connections.limits.max_connections
     assert not served & leaving
+    assert len(leaving) <= most_leaving(house.connections.limits.max_connections)
     states = (connections._unproven, connections._resting, connections._begun)
     together: Counter[object] = Counter()
     for state in states:

@@ -240,6 +240,24 @@ def test_clients_that_send_half_a_request_each_keep_nobody_out(lingering: None) 
     assert answer_to(client).status == 200
 
 
+@pytest.mark.parametrize("sent", [b"", b"GET /db/doc/f HTTP/1.1\r\nX: "])
+def test_where_too_many_leave_one_without_a_request_is_cut_off(sent: bytes, lingering: None) -> None:
+    house = house_of(2)
+    busy(house)
+    unproven = newcomer(house)
+    unproven.transport.write(sent)
+    house.network.elapse(4)
+    for _ in range(16):
+        newcomer(house)
+    house.network.elapse(1.5)
+    assert len(house.connections._leaving) == 16
+    client = newcomer(house)
+    client.transport.write(request("f"))
+    house.network.run()
+    assert answer_to(client).status == 200
+    assert (unproven.is_closed, unproven.received) == (True, b"")
+
+
 def test_one_limit_for_all_endpoints() -> None:
     house = house_of(2)
     other = GatewaySite(house.gateway.app.resource(), house.network, house.connections, house.log.append)
@@ -774,6 +792,21 @@ def test_who_gives_way_over_tls_is_soon_gone(certificate: DefaultOpenSSLContextF
     assert answer_to(another).status == 200
     house.network.pass_time(6)
     assert not far.is_connected
+
+
+def test_few_leave_at_the_same_time_over_tls(certificate: DefaultOpenSSLContextFactory) -> None:
+    """Not even if none of them takes our goodbye."""
+    house = secured(house_of(100), certificate)
+    for _ in range(100):
+        connect_securely(house).transport.write(request("f"))
+        house.network.run()
+        far_end(house).peer.is_paused = True
+    for _ in range(40):
+        connect_securely(house)
+        house.network.run()
+        assert len(house.connections._leaving) <= 16
+    house.network.pass_time(6)
+    assert len(house.connections._leaving) == 0
 
 
 def test_the_rest_of_a_response_over_tls_arrives(certificate: DefaultOpenSSLContextFactory) -> None:

@@ -317,19 +317,17 @@ class GatewayChannel(BoundedHeads):
         """Whether a response is under way, its last bytes included if the connection closes behind them."""
         return bool(self._handlingRequest)
 
-    def give_way(self, answer: ErrorAnswer | None) -> None:
+    def give_way(self, answer: ErrorAnswer) -> None:
         """
         Close a connection that has no request under way.
 
-        :param answer: to a request of which a part has come; ``None`` to cut the connection off instead.
+        :param answer: to a request of which a part has come.
         """
-        if self._deadline is None:
+        if self._deadline is not None:
+            self.refuse(answer)
+        else:
             self.give_up_after(_LINGER)
             self.loseConnection()
-        elif answer is None:
-            self.drop()
-        else:
-            self.refuse(answer)
 
     def wind_up(self) -> None:
         """Close behind the response that is under way, or at once if there is none. No further request is read."""

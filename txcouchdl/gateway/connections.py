@@ -17,9 +17,9 @@ they drive out all that rest. When an address has as many connections as it may 
 another of that address, by the same rules.
 
 If there is none to take the place of, the new connection is refused. That one, or the one whose place it took, *leaves*
-for a moment, outside the places, so that what they were sent arrives. Few leave at the same time. Beyond that, a
-connection that is refused is cut off without an answer, and so is one that gives its place and has sent a part of a
-request.
+for a moment, outside the places, so that what they were sent arrives. They are few. Beyond that, a new connection takes
+the place of one that is unproven or has begun, and that one is cut off without an answer; one that rests keeps its
+place, since it may still have bytes to take. If there is none, the new connection is cut off.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -119,9 +119,10 @@ class Connections:
         :param answer: to the one that leaves, if it has a request or may have one.
         """
         most = most_leaving(self.limits.max_connections)
-        # Where too many leave already, one more gets no answer: clients that send half a request each, and stay, would
-        # keep all others out.
-        if self._evict_one(evictable, answer if len(self._leaving) < most else None):
+        is_room = len(self._leaving) < most
+        # Clients that send half a request each, and stay when they are refused, would keep all others out.
+        candidates = evictable if is_room else (each for each in evictable if each not in self._resting)
+        if self._evict_one(candidates, answer if is_room else None):
             self._serve(channel, address)
         # What one crowded address is refused leaves half of these to the others.
         elif len(self._leaving) >= (most // 2 if answer is TOO_MANY_CONNECTIONS else most):
@@ -161,7 +162,7 @@ class Connections:
         """
         Close the first connection that has nothing left to send.
 
-        :param answer: to a request of which a part has come; ``None`` to cut such a connection off.
+        :param answer: to a request of which a part has come; ``None`` to cut the connection off.
         :return: whether there was one.
         """
         senders: set[object] | None = None
@@ -171,7 +172,10 @@ class Connections:
                 self._served.discard(channel)
                 self._addresses.remove(channel)
                 self._leaving.add(channel)
-                channel.give_way(answer)
+                if answer is None:
+                    channel.drop()
+                else:
+                    channel.give_way(answer)
                 return True
         return False
 
