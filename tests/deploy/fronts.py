@@ -35,7 +35,6 @@ def _caddy_version() -> tuple[int, ...]:
 needs_nginx = pytest.mark.skipif(nginx_command() is None, reason="nginx is not installed")
 needs_caddy = pytest.mark.skipif(_caddy_version() < (2, 11, 7), reason="Caddy 2.11.7 or later is not installed")
 
-#: Around it, somebody has switched on all that would do harm.
 _NGINX = """
 {user}
 pid {place}/nginx.pid;
@@ -48,17 +47,22 @@ http {{
     fastcgi_temp_path {place}/fastcgi;
     scgi_temp_path {place}/scgi;
     uwsgi_temp_path {place}/uwsgi;
+    {http}
+}}
+"""
+
+
+def harmful(directory: Path) -> str:
+    """Lines around a server that switch on compression and caching, which would do harm."""
+    return f"""
     gzip on;
     gzip_types *;
     gzip_proxied any;
     gzip_min_length 0;
-    proxy_cache_path {place}/cache keys_zone=all:1m;
+    proxy_cache_path {directory}/cache keys_zone=all:1m;
     proxy_cache all;
     proxy_cache_valid any 10m;
-    proxy_ignore_headers Cache-Control Expires;
-    include {place}/couchdl.conf;
-}}
-"""
+    """
 
 
 @frozen
@@ -140,19 +144,21 @@ def nginx(directory: Path, upstream: int, listen: str = "listen 127.0.0.1:{port}
         },
     )
     (directory / "couchdl.conf").write_text(text, "utf-8")
-    with nginx_running(directory, _NGINX.format(user=nginx_user(), place=directory)):
+    included = f"proxy_ignore_headers Cache-Control Expires;\ninclude {directory}/couchdl.conf;"
+    with nginx_running(directory, harmful(directory) + included):
         yield Front(port, directory, str)
 
 
 @contextmanager
-def nginx_running(directory: Path, text: str) -> Iterator[None]:
+def nginx_running(directory: Path, http: str) -> Iterator[None]:
     """
-    An nginx with its whole configuration in a text, which names ``nginx.pid`` in the directory. It listens already.
+    Run nginx. It listens already.
 
-    :param directory: with ``logs`` in it.
+    :param directory: for all that it writes, with ``logs`` in it.
+    :param http: the lines of its ``http`` block.
     """
     configuration = directory / "nginx.conf"
-    configuration.write_text(text, "utf-8")
+    configuration.write_text(_NGINX.format(user=nginx_user(), place=directory, http=http), "utf-8")
     log = f"{directory}/logs/start.log"
     command = [str(nginx_command()), "-p", str(directory), "-c", str(configuration), "-e", log]
     life, death = os.pipe()

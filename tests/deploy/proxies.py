@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from benchmarks.upstreams import nginx_command, nginx_user
 from tests.deploy import ROOT, replaced
+from tests.deploy.fronts import harmful, needs_nginx, nginx_running
 from tests.nodes import free_port
 from tests.running import PATIENCE, Fetched, curl
 
@@ -172,39 +172,6 @@ def squid(directory: Path, upstream: int) -> Iterator[Proxy]:
         yield proxy
 
 
-_NGINX = """
-{user}
-daemon off;
-pid {place}/pid;
-error_log {place}/logs/error.log;
-events {{ }}
-http {{
-    access_log off;
-    client_body_temp_path {place}/body;
-    proxy_temp_path {place}/temp;
-    fastcgi_temp_path {place}/fastcgi;
-    scgi_temp_path {place}/scgi;
-    uwsgi_temp_path {place}/uwsgi;
-    gzip on;
-    gzip_types *;
-    gzip_proxied any;
-    gzip_min_length 0;
-    proxy_cache_path {place}/cache keys_zone=all:1m;
-    proxy_cache all;
-    proxy_cache_valid any 10m;
-    {server}
-}}
-"""
-
-
-def _nginx(directory: Path, port: int, server: str) -> AbstractContextManager[Proxy]:
-    configuration = directory / "nginx.conf"
-    configuration.write_text(_NGINX.format(user=nginx_user(), place=directory, server=server), "utf-8")
-    log = directory / "logs" / "start.log"
-    command = (str(nginx_command()), "-p", directory, "-c", configuration, "-e", log)
-    return _process(directory, port, *command)
-
-
 @contextmanager
 def nginx(directory: Path, upstream: int) -> Iterator[Proxy]:
     """nginx, in a server that caches and compresses all else."""
@@ -214,8 +181,8 @@ def nginx(directory: Path, upstream: int) -> Iterator[Proxy]:
     server = replaced(
         plain, {"listen 443 ssl;": f"listen 127.0.0.1:{port};", "http://127.0.0.1:8000": f"http://127.0.0.1:{upstream}"}
     )
-    with _nginx(directory, port, server) as proxy:
-        yield proxy
+    with nginx_running(directory, f"access_log off;\n{harmful(directory)}\n{server}"):
+        yield Proxy(port, directory)
 
 
 @contextmanager
@@ -233,8 +200,8 @@ def slicing_nginx(directory: Path, upstream: int) -> Iterator[Proxy]:
         }}
     }}
     """
-    with _nginx(directory, port, server) as proxy:
-        yield proxy
+    with nginx_running(directory, f"access_log off;\n{harmful(directory)}\n{server}"):
+        yield Proxy(port, directory)
 
 
 def _is_there(program: str) -> bool:
@@ -246,7 +213,6 @@ def _needs(program: str, is_there: bool) -> pytest.MarkDecorator:
 
 
 needs_apache = _needs("Apache", _is_there("apache2") and _APACHE_MODULES.is_dir())
-needs_nginx = _needs("nginx", nginx_command() is not None)
 PROXIES: list[Any] = [
     pytest.param(apache, id="apache", marks=needs_apache),
     pytest.param(varnish, id="varnish", marks=_needs("Varnish", _is_there("varnishd"))),

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.upstreams import nginx_user
 from tests.clients.served import Served, sha, target
 from tests.deploy.fronts import needs_nginx, nginx_running
 from tests.nodes import free_port
@@ -20,22 +19,11 @@ LARGE = random.Random(9).randbytes(64 * 2**20)
 #: nginx spools a response into a file of this size, and then reads nothing until its client has taken the file.
 #: The default is 1 GiB, and ``--client-timeout`` an hour.
 _CONFIGURATION = """
-{user}
-pid {place}/nginx.pid;
-error_log {place}/logs/error.log;
-events {{ }}
-http {{
-    access_log off;
-    client_body_temp_path {place}/body;
-    proxy_temp_path {place}/temp;
-    fastcgi_temp_path {place}/fastcgi;
-    scgi_temp_path {place}/scgi;
-    uwsgi_temp_path {place}/uwsgi;
-    proxy_max_temp_file_size 32m;
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{ proxy_pass http://127.0.0.1:{upstream}; }}
-    }}
+access_log off;
+proxy_max_temp_file_size 32m;
+server {{
+    listen 127.0.0.1:{port};
+    location / {{ proxy_pass http://127.0.0.1:{upstream}; }}
 }}
 """
 
@@ -49,8 +37,8 @@ def address(tmp_path: Path) -> Iterator[str]:
         served.put("doc", "large.bin", LARGE, "application/octet-stream")
         front, port = tmp_path / "front", free_port()
         (front / "logs").mkdir(parents=True)
-        text = _CONFIGURATION.format(user=nginx_user(), place=front, port=port, upstream=served.port)
-        with nginx_running(front, text):
+        http = _CONFIGURATION.format(port=port, upstream=served.port)
+        with nginx_running(front, http):
             yield f"http://127.0.0.1:{port}"
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from tests.cli.command import run
 from tests.clients.served import TOKEN, sha
-from tests.deploy.proxies import PROXIES, Proxy, compressing_apache, needs_apache, needs_nginx, slicing_nginx
+from tests.deploy.fronts import needs_nginx
+from tests.deploy.proxies import PROXIES, Proxy, compressing_apache, needs_apache, slicing_nginx
 from tests.deploy.test_fronts import ETAG
 from tests.deploy.upstreams import DOCUMENT, HUGE, LARGE, Gateway
 from tests.running import needs_curl

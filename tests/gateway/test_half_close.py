@@ -42,6 +42,14 @@ def half_closed(house: House, name: str = "plain", headers: dict[str, str] | Non
     return client
 
 
+def stuck(house: House, name: str = "plain") -> Client:
+    """A client that has closed its half, and takes nothing more."""
+    client = half_closed(house, name)
+    client.transport.is_paused = True
+    house.network.run()
+    return client
+
+
 def is_connected(client: Client) -> bool:
     return client.transport.peer.is_connected
 
@@ -92,9 +100,7 @@ def test_a_client_waits_for_its_turn_to_guess() -> None:
 def test_a_client_that_takes_nothing_is_cut_off(is_direct: bool) -> None:
     """Its transfer from CouchDB ends, and no delayed call is left."""
     house = House(dict(WAYS), client_limits=LIMITS, is_direct=is_direct)
-    client = half_closed(house)
-    client.transport.is_paused = True
-    house.network.run()
+    client = stuck(house)
     house.network.pass_time(LIMITS.half_close_timeout - 1, step=0.5)
     assert is_connected(client)
     house.network.pass_time(LATEST - LIMITS.half_close_timeout + 1, step=0.5)
@@ -106,9 +112,7 @@ def test_a_client_that_takes_nothing_is_cut_off(is_direct: bool) -> None:
 
 def test_a_client_that_takes_a_little_now_and_then_is_not() -> None:
     house = House(dict(WAYS), client_limits=LIMITS)
-    client = half_closed(house)
-    client.transport.is_paused = True
-    house.network.run()
+    client = stuck(house)
     for _ in range(20):
         house.network.pass_time(LIMITS.half_close_timeout - 1)
         client.transport.is_paused = False
@@ -123,9 +127,7 @@ def test_a_client_that_takes_a_little_now_and_then_is_not() -> None:
 def test_the_end_of_a_response_that_is_not_taken_is_given_up() -> None:
     """The response has ended, and its bytes wait: ``--client-timeout`` would be an hour."""
     house = House({"f": Stored(bytes(SEND_BUFFER + READ_SIZE // 2))}, client_limits=LIMITS)
-    client = half_closed(house, "f")
-    client.transport.is_paused = True
-    house.network.run()
+    client = stuck(house, "f")
     assert client.transport.peer.sent
     house.network.pass_time(LATEST, step=0.5)
     assert not is_connected(client)
@@ -134,9 +136,7 @@ def test_the_end_of_a_response_that_is_not_taken_is_given_up() -> None:
 
 def test_a_client_that_leaves_after_all_takes_the_transfer_with_it() -> None:
     house = House(dict(WAYS), client_limits=LIMITS)
-    client = half_closed(house)
-    client.transport.is_paused = True
-    house.network.run()
+    client = stuck(house)
     client.transport.abortConnection()
     house.network.run()
     assert len(house.log) == 1
@@ -145,9 +145,7 @@ def test_a_client_that_leaves_after_all_takes_the_transfer_with_it() -> None:
 
 def test_an_end_of_the_service_waits_for_it() -> None:
     house = House(dict(WAYS), client_limits=LIMITS)
-    client = half_closed(house)
-    client.transport.is_paused = True
-    house.network.run()
+    client = stuck(house)
     drained: list[int] = []
     Deferred.fromCoroutine(house.connections.drain(60)).addCallback(drained.append)
     client.transport.is_paused = False
